@@ -1,0 +1,5 @@
+"""The tree of small JSON files that the Rust program writes."""
+
+from rustassistant.stores.json_tree.store import JsonTree
+
+__all__ = ["JsonTree"]

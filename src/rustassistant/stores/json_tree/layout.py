@@ -1,0 +1,237 @@
+"""Where entries lie in a JSON cache tree, found from what is there.
+
+Three layouts occur, and every directory that belongs to one may be named as the source::
+
+    centralized   <root>/<hash8>/cache/<type>/<name>.json    and  <hash8>/meta.json
+    flat          <root>/<hash8>/<type>/<name>.json          and  <hash8>/meta.json
+    local         <repository>/.rustassistant/cache/<type>/<name>.json
+
+Symbolic links inside a tree are never followed: they can loop, and lead to other people's files.
+Each is reported instead, since what lies behind it was paid for as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rustassistant.entry import CacheType
+from rustassistant.errors import NotACacheError, NotFoundError, SourceUnreadableError
+from rustassistant.stores.base import Failure, Folder, Problem, Repository, printable
+from rustassistant.stores.json_tree.meta import META_NAME, read_repository
+
+LOCAL_DIRECTORY: Final = ".rustassistant"
+_HASH8: Final = re.compile(r"[0-9a-f]{8}")
+_TYPES: Final = frozenset(CacheType)
+_SUFFIX: Final = ".json"
+
+
+class Listing(NamedTuple):
+    """The entries of one folder: file names, sorted, in the directory ``path``."""
+
+    folder: Folder
+    path: str
+    names: list[str]
+
+
+_Walk = Iterator[Listing | Failure | Problem]
+
+
+class _Contents(NamedTuple):
+    """What a directory holds, by what it means to us."""
+
+    directories: list[str]
+    names: list[str]
+
+
+def walk(root: str) -> _Walk:
+    """List a tree, one folder after the other, in a fixed order.
+
+    Raises NotFoundError, SourceUnreadableError or NotACacheError if there is nothing to list.
+    """
+    root = os.path.abspath(root)
+    _check_root(root)
+    local = os.path.join(root, LOCAL_DIRECTORY)
+    if os.path.isdir(local) and os.path.basename(root) != LOCAL_DIRECTORY:
+        return _local(local)
+    if os.path.basename(root) == LOCAL_DIRECTORY:
+        return _local(root)
+    if os.path.isdir(os.path.join(root, "cache", "repos")):
+        return _local(root)  # a home of RustAssistant under another name
+    if _is_local_cache(root):
+        return _local_cache(root, os.path.dirname(root))
+    if _is_repository_directory(root):
+        return _repository_directory(root)
+    directories = _subdirectories(root)
+    if any(_is_central(root, name) for name in directories):
+        return _central(root)
+    if any(name in _TYPES and _holds_json(os.path.join(root, name)) for name in directories):
+        return _repository_directory(root)
+    if not os.listdir(root) or all(_HASH8.fullmatch(name) for name in os.listdir(root)):
+        return iter(())  # a cache that nothing was put in yet
+    raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
+
+
+def _check_root(root: str) -> None:
+    try:
+        os.listdir(root)
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"the source {printable(root)} does not exist",
+            hint="Give the cache's place with --source; RustAssistant keeps its own in "
+            "~/.rustassistant/cache/repos, or in .rustassistant inside a repository.",
+        ) from None
+    except NotADirectoryError:
+        raise NotACacheError(f"the source {printable(root)} is a file, not a cache tree") from None
+    except OSError as error:
+        raise SourceUnreadableError(
+            f"the source {printable(root)} cannot be read: {error.strerror}"
+        ) from None
+
+
+def _is_local_cache(root: str) -> bool:
+    parent = os.path.dirname(root)
+    return os.path.basename(root) == "cache" and os.path.basename(parent) == LOCAL_DIRECTORY
+
+
+def _is_repository_directory(root: str) -> bool:
+    return os.path.lexists(os.path.join(root, META_NAME)) or (
+        bool(_HASH8.fullmatch(os.path.basename(root)))
+        and bool(_subdirectories(root))
+        and not any(_is_central(root, name) for name in _subdirectories(root))
+    ) or _has_type_directories(os.path.join(root, "cache"))
+
+
+def _has_type_directories(path: str) -> bool:
+    return any(name in _TYPES for name in _subdirectories(path))
+
+
+def _is_central(root: str, name: str) -> bool:
+    path = os.path.join(root, name)
+    return (
+        bool(_HASH8.fullmatch(name))
+        or os.path.lexists(os.path.join(path, META_NAME))
+        or _has_type_directories(os.path.join(path, "cache"))
+    )
+
+
+def _subdirectories(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _holds_json(path: str) -> bool:
+    try:
+        return any(name.endswith(_SUFFIX) for name in os.listdir(path))
+    except OSError:
+        return False
+
+
+def _local(dot_directory: str) -> _Walk:
+    """A ``.rustassistant``: a repository's own, or the home's, which holds the central root too.
+
+    What lies beside ``cache`` (README.md, config.toml, cache.json, batches/) is no entry.
+    """
+    return _local_cache(os.path.join(dot_directory, "cache"), dot_directory)
+
+
+def _local_cache(cache: str, dot_directory: str) -> _Walk:
+    if os.path.islink(cache):
+        yield Failure(printable(cache), "", _LINK)
+        return
+    if not os.path.isdir(cache):
+        return
+    repository = Repository(path=printable(os.path.dirname(dot_directory)))
+    contents = yield from _contents(cache, "", own_files=False)
+    for name in contents.directories:
+        path = os.path.join(cache, name)
+        if name == "repos" and not _holds_json(path):
+            yield from _central(path)
+        else:
+            yield from _type_directory(Folder(repository, printable(name), "local"), path)
+
+
+def _central(root: str) -> _Walk:
+    contents = yield from _contents(root, "", own_files=False)
+    for name in contents.directories:
+        yield from _repository_directory(os.path.join(root, name))
+
+
+def _repository_directory(path: str) -> _Walk:
+    repository, problems = read_repository(path)
+    yield from problems
+    contents = yield from _contents(path, "", own_files=False)
+    for name in contents.directories:
+        below = os.path.join(path, name)
+        if name != "cache":
+            yield from _type_directory(Folder(repository, printable(name), "flat"), below)
+            continue
+        inner = yield from _contents(below, "", own_files=False)
+        for cache_type in inner.directories:
+            folder = Folder(repository, printable(cache_type), "centralized")
+            yield from _type_directory(folder, os.path.join(below, cache_type))
+
+
+def _type_directory(folder: Folder, path: str) -> _Walk:
+    contents = yield from _contents(path, folder.cache_type, own_files=True)
+    if contents.names:
+        yield Listing(folder, path, contents.names)
+    for name in contents.directories:
+        subfolder = "/".join(filter(None, (folder.subfolder, printable(name))))
+        below = msgspec.structs.replace(folder, subfolder=subfolder)
+        yield from _type_directory(below, os.path.join(path, name))
+
+
+_LINK: Final = (
+    "a symbolic link, which is not followed; name what it leads to as a source of its own"
+)
+
+
+def _contents(
+    path: str, cache_type: str, *, own_files: bool
+) -> Generator[Failure | Problem, None, _Contents]:
+    """Sort out one directory. ``own_files`` says whether entries may lie right in it."""
+    directories: list[str] = []
+    names: list[str] = []
+    others = 0
+    try:
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield Failure(
+            printable(path), cache_type, f"the directory cannot be listed: {error.strerror}"
+        )
+        found = []
+    for entry in found:
+        name = entry.name
+        if name == META_NAME and not own_files:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            directories.append(name)
+        elif not name.endswith(_SUFFIX):
+            if entry.is_symlink() and entry.is_dir():
+                yield Failure(printable(entry.path), cache_type, _LINK)
+            else:
+                others += 1
+        elif entry.is_symlink():
+            yield Failure(printable(entry.path), cache_type, _LINK)
+        elif not entry.is_file(follow_symlinks=False):
+            yield Failure(printable(entry.path), cache_type, "not a regular file")
+        elif own_files:
+            names.append(name)
+        else:
+            yield Failure(
+                printable(entry.path),
+                cache_type,
+                "lies outside every type directory, so what it is can't be told; move it into one",
+            )
+    if others and own_files:
+        yield Problem(printable(path), f"{others} files there do not end in .json: left alone")
+    return _Contents(directories, names)

@@ -1,0 +1,97 @@
+"""Reading one file of a tree that others may be writing to at this moment."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from rustassistant.codec import MAX_TEXT_BYTES
+from rustassistant.errors import EntryError
+
+_ATTEMPTS: Final = 3
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A link is refused where it stands, and opening a FIFO does not wait for its other end."""
+
+CLOCK_GRANULARITY_NS: Final = 2 * 10**9
+"""FAT keeps times to two seconds, which is the coarsest a cache may lie on. A file changed within
+that span of being read could change again without its time showing it."""
+
+
+class FileText(NamedTuple):
+    """A file's bytes, and its stamp: None where it was too fresh for its times to be trusted."""
+
+    text: bytes
+    stamp: int | None
+
+
+def read_file(path: str, *, directory: int | None = None, now: int | None = None) -> FileText:
+    """The whole of a regular file, read at a moment when it did not change.
+
+    ``directory`` is an open descriptor that ``path`` is relative to; ``now`` is nanoseconds since
+    1970, no later than the first read. Raises EntryError, saying why, if it can't be read.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS, dir_fd=directory)
+    except OSError as error:
+        raise EntryError(_reason(error)) from None
+    try:
+        for _ in range(_ATTEMPTS):
+            before = os.fstat(descriptor)
+            _check(before)
+            text = _read(descriptor, before.st_size)
+            after = os.fstat(descriptor)
+            if (
+                len(text) == after.st_size
+                and before.st_mtime_ns == after.st_mtime_ns
+                and before.st_ctime_ns == after.st_ctime_ns
+            ):
+                fresh = now is None or after.st_mtime_ns > now - CLOCK_GRANULARITY_NS
+                return FileText(text, None if fresh else stamp_of(after))
+            os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError as error:
+        raise EntryError(_reason(error)) from None
+    finally:
+        os.close(descriptor)
+    raise EntryError("changes while it is being read; run again when its writer has finished")
+
+
+def _check(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise EntryError("not a regular file")
+    if status.st_size > MAX_TEXT_BYTES:
+        raise EntryError(
+            f"larger than an entry can be: {status.st_size} bytes, "
+            f"of at most {MAX_TEXT_BYTES // 2**20} MiB"
+        )
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """All bytes, and one more if the file has grown: asking for it shows that it has not."""
+    text = os.read(descriptor, size + 1)
+    if len(text) == size:
+        return text
+    parts = [text]
+    length = len(text)
+    while length <= size and (text := os.read(descriptor, size + 1 - length)):
+        parts.append(text)
+        length += len(text)
+    return b"".join(parts)
+
+
+def stamp_of(status: os.stat_result) -> int:
+    """64 bits that differ when a file is changed, touched or replaced.
+
+    Of its size, its modification time to the nanosecond and its inode; kept in place of these
+    three because it takes half their space in every row.
+    """
+    facts = struct.pack("<QqQ", status.st_size, status.st_mtime_ns, status.st_ino)
+    return int.from_bytes(blake2b(facts, digest_size=8).digest(), "little", signed=True)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "vanished before it could be read"
+    return f"cannot be read: {error.strerror}"

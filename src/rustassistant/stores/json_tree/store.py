@@ -1,0 +1,191 @@
+"""A JSON cache tree as a source of entries."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from rustassistant.entry_json import file_name, parse
+from rustassistant.errors import EntryError
+from rustassistant.stores.base import (
+    Failure,
+    Folder,
+    Found,
+    Known,
+    Partition,
+    Problem,
+    StoreInfo,
+    Survey,
+    Tree,
+    Unchanged,
+    printable,
+)
+from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, walk
+from rustassistant.stores.json_tree.reading import read_file, stamp_of
+
+PARTITION_FILES: Final = 512
+"""Large enough that handing a partition to a worker costs little beside reading it, small enough
+that a dozen of them in flight take a few MiB."""
+
+_SAMPLES_PER_TYPE: Final = 1000
+
+
+class JsonPartition(msgspec.Struct, frozen=True):
+    """Some files of one directory."""
+
+    folder: Folder
+    path: str
+    names: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The directory, for people."""
+        return printable(self.path)
+
+    def split(self) -> Sequence[JsonPartition]:
+        """Two halves, or itself alone."""
+        middle = len(self.names) // 2
+        if not middle:
+            return [self]
+        return [
+            msgspec.structs.replace(self, names=part)
+            for part in (self.names[:middle], self.names[middle:])
+        ]
+
+    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
+        """Read each file, unless its stamp is the known one."""
+        now = time.time_ns()
+        try:
+            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            for name in self.names:
+                yield self._failure(name, f"its directory cannot be read: {error.strerror}")
+            return
+        try:
+            for name in self.names:
+                stamps = known.get(name)
+                if stamps is not None:
+                    with suppress(OSError):
+                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                        if stamp_of(status) in stamps:
+                            yield Unchanged(self._path(name), status.st_size)
+                            continue
+                yield self._read_one(name, directory, now)
+        finally:
+            os.close(directory)
+
+    def _read_one(self, name: str, directory: int, now: int) -> Found | Failure:
+        folder = self.folder
+        try:
+            text, stamp = read_file(name, directory=directory, now=now)
+        except EntryError as error:
+            return self._failure(name, error.message, _size(name, directory))
+        try:
+            entry, notes = parse(
+                text, repository=folder.repository.path, cache_type=folder.cache_type
+            )
+        except EntryError as error:
+            return self._failure(name, error.message, len(text))
+        own_name = None if name == file_name(entry.file_path) else os.fsencode(name)
+        return Found(entry, self._path(name), len(text), own_name, stamp, notes)
+
+    def _path(self, name: str) -> str:
+        return printable(f"{self.path}/{name}")
+
+    def _failure(self, name: str, reason: str, size: int = 0) -> Failure:
+        return Failure(self._path(name), self.folder.cache_type, reason, size)
+
+
+def _size(name: str, directory: int) -> int:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+    except OSError:
+        return 0
+
+
+class JsonTree:
+    """The tree at ``path``: a central root, one ``<hash8>`` directory, a repository or its
+    ``.rustassistant``. Nothing is ever written to it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(path)
+
+    def info(self) -> StoreInfo:
+        """What it is. Its size is not known before it has been read."""
+        walk(self.path)
+        return StoreInfo("json", printable(self.path), 0)
+
+    def tree(self) -> Tree:
+        """The directory named as the source; of a repository, its ``.rustassistant`` alone."""
+        walk(self.path)
+        local = os.path.join(self.path, LOCAL_DIRECTORY)
+        is_repository = os.path.isdir(local) and os.path.basename(self.path) != LOCAL_DIRECTORY
+        return Tree(self.path, LOCAL_DIRECTORY if is_repository else None)
+
+    def survey(self) -> Survey:
+        """Count the files of each type and pick samples, by names alone."""
+        files: defaultdict[str, int] = defaultdict(int)
+        samples: defaultdict[str, _Sample] = defaultdict(_Sample)
+        for item in walk(self.path):
+            if isinstance(item, Listing):
+                files[item.folder.cache_type] += len(item.names)
+                samples[item.folder.cache_type].offer(item)
+        chosen = [part for sample in samples.values() for part in sample.partitions()]
+        return Survey(dict(files), _mean_size(chosen), chosen)
+
+    def partitions(self) -> Iterator[Partition | Failure | Problem]:
+        """List the tree, one directory's names in memory at a time."""
+        for item in walk(self.path):
+            if not isinstance(item, Listing):
+                yield item
+                continue
+            for start in range(0, len(item.names), PARTITION_FILES):
+                names = tuple(item.names[start : start + PARTITION_FILES])
+                yield JsonPartition(item.folder, item.path, names)
+
+
+class _Sample:
+    """Evenly spread files out of a listing whose length is not known beforehand.
+
+    Keeps every n-th; when too many have come together, drops every second one and doubles n.
+    """
+
+    def __init__(self) -> None:
+        self._step = 1
+        self._seen = 0
+        self._kept: list[tuple[Folder, str, str]] = []
+
+    def offer(self, listing: Listing) -> None:
+        for index in range(-self._seen % self._step, len(listing.names), self._step):
+            self._kept.append((listing.folder, listing.path, listing.names[index]))
+        self._seen += len(listing.names)
+        while len(self._kept) > _SAMPLES_PER_TYPE:
+            self._kept = self._kept[::2]
+            self._step *= 2
+
+    def partitions(self) -> list[JsonPartition]:
+        by_directory: defaultdict[str, list[str]] = defaultdict(list)
+        folders = {}
+        for folder, path, name in self._kept:
+            by_directory[path].append(name)
+            folders[path] = folder
+        return [
+            JsonPartition(folders[path], path, tuple(names))
+            for path, names in by_directory.items()
+        ]
+
+
+def _mean_size(samples: Sequence[JsonPartition]) -> float:
+    """Mean bytes of a file, of at most a few hundred of them: enough to judge free space by."""
+    paths = [f"{part.path}/{name}" for part in samples for name in part.names]
+    sizes = []
+    for path in paths[:: max(1, len(paths) // 400)]:
+        with suppress(OSError):
+            sizes.append(os.lstat(path).st_size)
+    return sum(sizes) / len(sizes) if sizes else 0.0

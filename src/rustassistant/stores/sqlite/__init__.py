@@ -1,0 +1,5 @@
+"""One SQLite file that holds everything."""
+
+from rustassistant.stores.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]

@@ -1,0 +1,300 @@
+"""Opening a cache database safely: making it, recognizing it, and naming what goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import apsw
+
+from rustassistant.errors import (
+    DamagedError,
+    DestinationError,
+    ForeignFileError,
+    LockedError,
+    NewerFileError,
+    NotFoundError,
+    OutOfSpaceError,
+    RustAssistantError,
+    UnsafePlaceError,
+)
+from rustassistant.stores.base import printable
+from rustassistant.stores.sqlite.schema import (
+    APPLICATION_ID,
+    PAGE_SIZE,
+    SCHEMA_VERSION,
+    TABLES,
+)
+from rustassistant.stores.sqlite.surroundings import lock_holder, network_file_system
+
+BUSY_TIMEOUT_MS: Final = 5_000
+_CACHE_KIB: Final = 64 * 2**10
+_CHECKPOINT_PAGES: Final = 4_000
+"""The log is folded into the file when it has grown to 32 MiB: rarer is faster, larger."""
+
+_NOT_A_DATABASE_HINT: Final = (
+    "Name a file that rustassistant made, or a new name for it to make one; "
+    "this file was left as it is."
+)
+
+
+@contextmanager
+def errors_named(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours, with the file they are about."""
+    place = printable(path)
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError):
+        raise LockedError(f"{place} is locked by {lock_holder(path)}") from None
+    except apsw.FullError:
+        raise OutOfSpaceError(f"the disk that holds {place} is full") from None
+    except apsw.NotADBError:
+        raise ForeignFileError(
+            f"{place} is not a SQLite database", hint=_NOT_A_DATABASE_HINT
+        ) from None
+    except apsw.CorruptError as error:
+        raise DamagedError(f"{place} is damaged: {error}") from None
+    except apsw.ReadOnlyError:
+        raise _cannot_write(path) from None
+    except (apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
+        raise DestinationError(
+            f"{place} cannot be opened: {error}", hint=_why_not_writable(path)
+        ) from None
+    except apsw.IOError as error:
+        raise DestinationError(
+            f"reading or writing {place} failed: {error}",
+            hint="The medium may be failing or full; what was committed before stays.",
+        ) from None
+
+
+def _cannot_write(path: str) -> DestinationError:
+    return DestinationError(f"{printable(path)} cannot be written", hint=_why_not_writable(path))
+
+
+def _why_not_writable(path: str) -> str:
+    directory = os.path.dirname(path)
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        return "The file is read-only for you: check its permissions and owner."
+    if not os.access(directory, os.W_OK):
+        return f"The directory {printable(directory)} is read-only for you; SQLite needs to write there."
+    return "Check that the disk is mounted for writing and that its directory is yours."
+
+
+def open_for_reading(path: str) -> apsw.Connection:
+    """A read-only connection. Raises NotFoundError, ForeignFileError, NewerFileError, …"""
+    if not os.path.exists(path):
+        raise NotFoundError(
+            f"the database {printable(path)} does not exist",
+            hint="Make it with `rustassistant cache migrate`, or name another with --destination.",
+        )
+    _check_place(path)
+    with errors_named(path):
+        _check_header(path)
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.execute("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON")
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_for_writing(path: str) -> apsw.Connection:
+    """The connection of the one writer; the file is made if there is none.
+
+    ``synchronous=FULL`` because with NORMAL, in WAL mode, a power cut can take back a commit that
+    was reported: https://www.sqlite.org/pragma.html#pragma_synchronous
+    """
+    _check_place(path)
+    with errors_named(path):
+        if os.path.exists(path):
+            _check_header(path)
+        else:
+            _create(path)
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            for pragma in (
+                "trusted_schema=OFF",
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                f"cache_size=-{_CACHE_KIB}",
+                f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+                "cell_size_check=ON",
+            ):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def check_writable(path: str) -> None:
+    """Raise what `open_for_writing` would for this place, without making anything there."""
+    _check_place(path)
+    if os.path.exists(path):
+        with errors_named(path):
+            _check_header(path)
+        if not os.access(path, os.W_OK):
+            raise _cannot_write(path)
+    directory = nearest_directory(path)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise DestinationError(
+            f"{printable(path)} cannot be written",
+            hint=f"The directory {printable(directory)} is read-only for you.",
+        )
+
+
+def nearest_directory(path: str) -> str:
+    """The directory that a file lies in, or the nearest above it that exists."""
+    directory = os.path.dirname(path)
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return directory
+
+
+def _check_place(path: str) -> None:
+    if os.path.isdir(path):
+        raise DestinationError(
+            f"{printable(path)} is a directory, not a database",
+            hint="Name a file in it, such as "
+            f"{printable(os.path.join(path, 'cache.db'))}.",
+        )
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ForeignFileError(f"{printable(path)} is not a regular file")
+    kind = network_file_system(nearest_directory(path))
+    if kind:
+        raise UnsafePlaceError(f"{printable(path)} lies on a network file system ({kind})")
+
+
+def _check_header(path: str) -> None:
+    """Refuse what is not ours before anything can change it.
+
+    ``immutable`` keeps SQLite from making a log or taking a lock; the header is the main file's
+    from the file's first moment on (see `_create`). Plain ``open`` would not do: closing it would
+    drop the locks that another connection of this process holds.
+    """
+    if os.path.getsize(path) == 0:
+        raise ForeignFileError(
+            f"{printable(path)} is an empty file that rustassistant did not make",
+            hint="Remove it if nobody needs it, and run the same command again.",
+        )
+    uri = "file:" + "".join(
+        chr(byte) if chr(byte).isalnum() or chr(byte) in "/._-" else f"%{byte:02X}"
+        for byte in os.fsencode(os.path.abspath(path))
+    )
+    connection = apsw.Connection(
+        uri + "?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
+    try:
+        application_id = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+    finally:
+        connection.close()
+    if application_id != APPLICATION_ID:
+        raise ForeignFileError(
+            f"{printable(path)} is a SQLite database of another program",
+            hint=_NOT_A_DATABASE_HINT,
+        )
+    if version > SCHEMA_VERSION:
+        raise NewerFileError(
+            f"{printable(path)} has format {version}; this version knows formats up to "
+            f"{SCHEMA_VERSION}"
+        )
+
+
+def _create(path: str) -> None:
+    """Make the file whole under another name, then give it its own: it is never half there."""
+    directory, name = os.path.split(path)
+    make_directories(directory)
+    _remove_stale(directory, name)
+    temporary = os.path.join(directory, f".{name}.new-{os.getpid()}")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        _write_schema(temporary)
+        _publish(temporary, path)
+    except OSError as error:
+        raise _from_os_error(path, error) from None
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(temporary + suffix)
+
+
+def _write_schema(path: str) -> None:
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.execute(f"PRAGMA page_size={PAGE_SIZE}; PRAGMA synchronous=FULL")
+        with connection:
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute(TABLES)
+        connection.pragma("journal_mode", "wal")
+    finally:
+        connection.close()
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Give the file its name, unless somebody else has meanwhile made one of that name."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        os.rename(temporary, path)  # a file system without hard links
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _remove_stale(directory: str, name: str) -> None:
+    """What a process that died while making the file has left behind."""
+    prefix = f".{name}.new-"
+    for leftover in os.listdir(directory):
+        if not leftover.startswith(prefix):
+            continue
+        owner = leftover.removeprefix(prefix).split("-")[0]
+        if owner.isdigit() and not os.path.exists(f"/proc/{owner}") and _is_gone(int(owner)):
+            with suppress(OSError):
+                os.unlink(os.path.join(directory, leftover))
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def make_directories(path: str) -> None:
+    """The directory and those above it, 0700 each: a cache may quote private code."""
+    if os.path.isdir(path):
+        return
+    make_directories(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise DestinationError(f"{printable(path)} is a file, not a directory") from None
+    except OSError as error:
+        raise _from_os_error(path, error) from None
+
+
+def _from_os_error(path: str, error: OSError) -> RustAssistantError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpaceError(f"the disk that holds {printable(path)} is full")
+    return DestinationError(
+        f"{printable(path)} cannot be made: {error.strerror}", hint=_why_not_writable(path)
+    )

@@ -1,0 +1,135 @@
+"""The tables of a cache database. ``docs/format.md`` explains them to people.
+
+History of ``user_version``:
+
+1. The first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rustassistant.stores.sqlite.key_sql import CACHE_KEY_SQL
+
+APPLICATION_ID: Final = 0x52754173
+"""``RuAs``: marks a SQLite file as ours. At offset 68 of the file, for file(1) and the like."""
+
+SCHEMA_VERSION: Final = 1
+
+PAGE_SIZE: Final = 8192
+"""Entries are a few hundred bytes: on 8 KiB pages fewer of them leave a gap than on 4 KiB."""
+
+HASH_PREFIX: Final = 6
+"""Bytes of a hash that its index holds: 48 bits tell millions of rows apart, and what they find
+is compared in full."""
+
+TABLES: Final = f"""
+CREATE TABLE repositories (
+    id         INTEGER PRIMARY KEY,
+    path       TEXT NOT NULL,
+    directory  TEXT,     -- the cache's own directory for it: <hash8>, NULL in the local layout
+    meta       BLOB      -- its meta.json, as it was
+) STRICT;
+CREATE UNIQUE INDEX repositories_by_path ON repositories (path, ifnull(directory, ''));
+
+CREATE TABLE folders (
+    id             INTEGER PRIMARY KEY,
+    repository_id  INTEGER NOT NULL REFERENCES repositories,
+    cache_type     TEXT NOT NULL,
+    layout         TEXT NOT NULL CHECK (layout IN ('centralized', 'flat', 'local')),
+    subfolder      TEXT NOT NULL,
+    UNIQUE (repository_id, cache_type, layout, subfolder)
+) STRICT;
+
+CREATE TABLE producers (
+    id              INTEGER PRIMARY KEY,
+    provider        TEXT NOT NULL,
+    model           TEXT NOT NULL,
+    prompt_hash     TEXT,     -- NULL in entries from before keys
+    schema_version  INTEGER   -- likewise; then it counts as 1
+) STRICT;
+CREATE UNIQUE INDEX producers_by_parts
+    ON producers (model, provider, ifnull(prompt_hash, ''), ifnull(schema_version, -1));
+
+CREATE TABLE dictionaries (
+    id          INTEGER PRIMARY KEY,
+    sha256      BLOB NOT NULL UNIQUE CHECK (length(sha256) = 32),
+    cache_type  TEXT NOT NULL,
+    data        BLOB NOT NULL
+) STRICT;
+
+-- A file's content as it was when it was analysed; up to four types of entries share it.
+CREATE TABLE files (
+    id             INTEGER PRIMARY KEY,
+    repository_id  INTEGER NOT NULL REFERENCES repositories,
+    path           TEXT NOT NULL,
+    hash           BLOB NOT NULL CHECK (length(hash) = 32),
+    size           INTEGER
+) STRICT;
+CREATE INDEX files_by_hash ON files (substr(hash, 1, {HASH_PREFIX}), repository_id);
+
+CREATE TABLE entries (
+    id             INTEGER PRIMARY KEY,
+    file_id        INTEGER NOT NULL REFERENCES files,
+    folder_id      INTEGER NOT NULL REFERENCES folders,
+    producer_id    INTEGER NOT NULL REFERENCES producers,
+    analyzed_at    INTEGER NOT NULL,           -- nanoseconds since 1970, UTC
+    tokens_used    INTEGER,
+    result         BLOB,                       -- a zstd frame
+    result_digest  BLOB,                       -- SHA-256 of the text in it
+    result_of      INTEGER REFERENCES entries, -- or the entry with the same result
+    dictionary_id  INTEGER REFERENCES dictionaries,
+    original       BLOB,     -- the whole file, where the columns would not give it back
+    source_name    BLOB,     -- the file's name, where its path does not imply it
+    source_stamp   INTEGER,  -- tells whether the file has changed since it was read
+    CHECK ((result IS NULL) = (result_of IS NOT NULL)),
+    CHECK ((result IS NULL) = (result_digest IS NULL))
+) STRICT;
+CREATE INDEX entries_by_file ON entries (file_id);
+CREATE INDEX entries_by_folder ON entries (folder_id);
+CREATE INDEX entries_by_result ON entries (substr(result_digest, 1, {HASH_PREFIX}))
+    WHERE result_digest IS NOT NULL;
+CREATE INDEX entries_by_owner ON entries (result_of) WHERE result_of IS NOT NULL;
+
+-- Further places where the very same entry lay.
+CREATE TABLE copies (
+    entry_id      INTEGER NOT NULL REFERENCES entries,
+    folder_id     INTEGER NOT NULL REFERENCES folders,
+    source_name   BLOB,
+    source_stamp  INTEGER
+) STRICT;
+CREATE INDEX copies_by_folder ON copies (folder_id);
+CREATE INDEX copies_by_entry ON copies (entry_id);
+
+CREATE TRIGGER dictionaries_in_use BEFORE DELETE ON dictionaries
+WHEN EXISTS (SELECT 1 FROM entries WHERE dictionary_id = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'entries are compressed with this dictionary'); END;
+
+CREATE TRIGGER results_in_use BEFORE DELETE ON entries
+WHEN EXISTS (SELECT 1 FROM entries WHERE result_of = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'other entries share this result'); END;
+
+CREATE VIEW cache_entries AS
+SELECT e.id,
+       d.cache_type,
+       r.path AS repo_path,
+       f.path AS file_path,
+       lower(hex(f.hash)) AS file_hash,
+       {CACHE_KEY_SQL} AS cache_key,
+       p.provider,
+       p.model,
+       ifnull(p.prompt_hash, '') AS prompt_hash,
+       ifnull(p.schema_version, 1) AS schema_version,
+       ifnull(e.result, o.result) AS result_blob,
+       e.tokens_used,
+       f.size AS file_size,
+       datetime(e.analyzed_at / 1000000000, 'unixepoch') AS created_at,
+       datetime(e.analyzed_at / 1000000000, 'unixepoch') AS last_accessed,
+       0 AS access_count
+FROM entries e
+JOIN files f ON f.id = e.file_id
+JOIN folders d ON d.id = e.folder_id
+JOIN repositories r ON r.id = d.repository_id
+JOIN producers p ON p.id = e.producer_id
+LEFT JOIN entries o ON o.id = e.result_of;
+"""

@@ -1,0 +1,65 @@
+"""What the operating system knows of a database file: its file system, and who has locked it.
+
+Both are read from Linux's /proc; elsewhere the answers are "unknown", never an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+_NETWORK: Final = frozenset(
+    ("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "ncpfs", "ceph", "glusterfs",
+     "lustre", "gpfs", "beegfs", "davfs", "davfs2", "sshfs", "fuse.sshfs", "fuse.rclone",
+     "fuse.s3fs", "fuse.glusterfs", "fuse.davfs2", "fuse.gcsfuse", "fuse.cephfs")
+)  # fmt: skip
+
+
+def network_file_system(path: str) -> str | None:
+    """The kind of network file system that ``path`` lies on, or None for a local or unknown one."""
+    path = os.path.realpath(path)
+    best = ("", "")
+    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        for line in mounts:
+            before, _, after = line.partition(" - ")
+            point = before.split(" ")[4].encode().decode("unicode_escape")
+            inside = path == point or path.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(best[0]):
+                best = (point, after.split(" ", 1)[0])
+    return best[1] if best[1] in _NETWORK else None
+
+
+def lock_holder(path: str) -> str:
+    """Who holds locks on a SQLite file, for a message: process ids and their commands."""
+    holders = sorted(set(_lock_holders(path)) - {os.getpid()})
+    if not holders:
+        return "another process"
+    return " and ".join(f"process {pid} ({_command(pid)})" for pid in holders)
+
+
+def _lock_holders(path: str) -> Iterator[int]:
+    wanted = set()
+    for suffix in ("", "-shm"):
+        with suppress(OSError):
+            status = os.stat(path + suffix)
+            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+            wanted.add(f"{device}:{status.st_ino}")
+    with suppress(OSError), open("/proc/locks", encoding="utf-8") as locks:
+        for line in locks:
+            # 1: POSIX  ADVISORY  WRITE 4711 fe:00:131072 120 120
+            parts = line.split()
+            if parts[1] == "->":
+                continue  # somebody who waits
+            if parts[3] == "WRITE" and parts[5] in wanted and int(parts[4]) > 0:
+                yield int(parts[4])
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return "unknown"
+    return b" ".join(words).decode("utf-8", "backslashreplace")[:120]

@@ -1,0 +1,94 @@
+"""What is there to do, whether there is room for it, and in how many processes to do it."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+from rustassistant.codec import DEFAULT_LEVEL, Dictionary, train_dictionary
+from rustassistant.errors import OutOfSpaceError
+from rustassistant.stores.base import Destination, Found, Survey, Writer
+from rustassistant.transfer.workers import InlineExecutor, WorkerPool
+
+_POOL_PAYS_FROM: Final = 3_000
+"""Entries that this process reads in about the time that a pool takes to start."""
+
+_EXPECTED_SHARE: Final = 0.5
+"""Room asked for, as a part of the source's bytes: the file takes a quarter at most, and its log
+and the pages that a large commit touches twice may take as much again for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run. ``jobs`` worker processes, None to choose; 1 works in this process alone."""
+
+    jobs: int | None = None
+    level: int = DEFAULT_LEVEL
+    dictionaries: bool = True
+
+
+def executor_for(options: Options, total: int) -> tuple[Executor, int]:
+    """Something to run partitions in, and how many of them to keep under way at once."""
+    jobs = options.jobs
+    if jobs is None:
+        jobs = 1 if total < _POOL_PAYS_FROM else _available_cpus()
+    if jobs <= 1:
+        return InlineExecutor(), 1
+    return WorkerPool(jobs), 2 * jobs + 1
+
+
+def _available_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_room(survey: Survey, destination: Destination) -> None:
+    """Raise OutOfSpaceError, saying how much is missing, if the destination's disk is too full."""
+    room = destination.room()
+    needed = int(survey.total * survey.mean_size * _EXPECTED_SHARE)
+    if room is not None and room < needed:
+        raise OutOfSpaceError(
+            f"{destination.info().location} may need {_mib(needed)}, but its disk has only "
+            f"{_mib(room)} free: {_mib(needed - room)} are missing"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+def choose_dictionaries(
+    survey: Survey, writer: Writer, options: Options
+) -> Sequence[Dictionary]:
+    """The destination's dictionaries, and newly trained ones for types that it has none for."""
+    if not options.dictionaries:
+        return []
+    present = {one.cache_type: one for one in writer.dictionaries()}
+    missing = {name: count for name, count in survey.files.items() if name not in present}
+    if missing:
+        for cache_type, samples in _sample_results(survey, missing).items():
+            data = train_dictionary(samples, expected=missing[cache_type])
+            if data is not None:
+                present[cache_type] = writer.add_dictionary(cache_type, data)
+        writer.commit()
+    return list(present.values())
+
+
+def _sample_results(survey: Survey, wanted: dict[str, int]) -> dict[str, list[bytes]]:
+    samples: defaultdict[str, list[bytes]] = defaultdict(list)
+    for cache_type, result in _read_samples(survey):
+        if cache_type in wanted:
+            samples[cache_type].append(result)
+    return samples
+
+
+def _read_samples(survey: Survey) -> Iterator[tuple[str, bytes]]:
+    for partition in survey.samples:
+        for item in partition.read({}):
+            if isinstance(item, Found):
+                yield item.entry.cache_type, item.entry.result
