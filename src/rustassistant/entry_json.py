@@ -34,10 +34,10 @@ class _EntryFile(msgspec.Struct, gc=False):
     model: str
     result: Raw
     cache_key: str | UnsetType = UNSET
-    prompt_hash: str | None | UnsetType = UNSET
-    schema_version: _Int64 | None | UnsetType = UNSET
-    tokens_used: _Int64 | None | UnsetType = UNSET
-    file_size: _Size | None | UnsetType = UNSET
+    prompt_hash: str | UnsetType | None = UNSET
+    schema_version: _Int64 | UnsetType | None = UNSET
+    tokens_used: _Int64 | UnsetType | None = UNSET
+    file_size: _Size | UnsetType | None = UNSET
     cache_type: str | UnsetType = UNSET
 
 
@@ -86,12 +86,10 @@ def parse(text: bytes, *, repository: str, cache_type: str) -> Parsed:
     if render(entry) == text:
         return Parsed(entry, ())
     _refuse_repeated_fields(text)
-    return Parsed(
-        msgspec.structs.replace(entry, original=text), tuple(_notes(fields, cache_type))
-    )
+    return Parsed(msgspec.structs.replace(entry, original=text), tuple(_notes(fields, cache_type)))
 
 
-def _given(value: _T | None | UnsetType) -> _T | None:
+def _given(value: _T | UnsetType | None) -> _T | None:
     return None if value is UNSET else value
 
 

@@ -164,9 +164,7 @@ class CacheMigrator:
         )
         return _result(report)
 
-    def verify(
-        self, progress: Callable[[MigrationProgress], None] | None = None
-    ) -> Verification:
+    def verify(self, progress: Callable[[MigrationProgress], None] | None = None) -> Verification:
         """Compare every entry of the source, in all fields, with what the destination gives back.
 
         The answer is true if nothing differs.

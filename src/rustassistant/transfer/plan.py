@@ -62,9 +62,7 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
-def choose_dictionaries(
-    survey: Survey, writer: Writer, options: Options
-) -> Sequence[Dictionary]:
+def choose_dictionaries(survey: Survey, writer: Writer, options: Options) -> Sequence[Dictionary]:
     """The destination's dictionaries, and newly trained ones for types that it has none for."""
     if not options.dictionaries:
         return []

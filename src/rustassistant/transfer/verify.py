@@ -106,7 +106,9 @@ def compare(
             if progress is not None:
                 done = comparison.compared + len(comparison.unreadable)
                 wrong = len(comparison.differences)
-                progress(Progress(max(total, done), done, done - wrong, wrong, item.partition.label))
+                progress(
+                    Progress(max(total, done), done, done - wrong, wrong, item.partition.label)
+                )
             if cancelled is not None and cancelled():
                 raise InterruptedRunError(f"stopped after comparing {comparison.compared} entries")
     finally:

@@ -31,14 +31,12 @@ _MAIN: Final = "import rustassistant.transfer.workers as w; w.serve()"
 class InlineExecutor(Executor):
     """Runs each call at once, in the thread that submits it: no start-up, no copying."""
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run it now."""
         future: Future[_T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - a future carries whatever was raised
+        except Exception as error:
             future.set_exception(error)
         return future
 
@@ -59,9 +57,7 @@ class WorkerPool(Executor):
         for thread in self._threads:
             thread.start()
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a call for the next free worker. All of it must be picklable."""
         future: Future[_T] = Future()
         self._calls.put((future, pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)))
@@ -176,7 +172,7 @@ def serve() -> None:
         try:
             fn, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
             answer: tuple[bool, Any] = (True, fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - the parent raises it
+        except Exception as error:
             answer = (False, error)
         try:
             _send(answers, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))

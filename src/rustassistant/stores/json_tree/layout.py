@@ -99,11 +99,15 @@ def _is_local_cache(root: str) -> bool:
 
 
 def _is_repository_directory(root: str) -> bool:
-    return os.path.lexists(os.path.join(root, META_NAME)) or (
-        bool(_HASH8.fullmatch(os.path.basename(root)))
-        and bool(_subdirectories(root))
-        and not any(_is_central(root, name) for name in _subdirectories(root))
-    ) or _has_type_directories(os.path.join(root, "cache"))
+    return (
+        os.path.lexists(os.path.join(root, META_NAME))
+        or (
+            bool(_HASH8.fullmatch(os.path.basename(root)))
+            and bool(_subdirectories(root))
+            and not any(_is_central(root, name) for name in _subdirectories(root))
+        )
+        or _has_type_directories(os.path.join(root, "cache"))
+    )
 
 
 def _has_type_directories(path: str) -> bool:

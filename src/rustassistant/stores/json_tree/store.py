@@ -176,8 +176,7 @@ class _Sample:
             by_directory[path].append(name)
             folders[path] = folder
         return [
-            JsonPartition(folders[path], path, tuple(names))
-            for path, names in by_directory.items()
+            JsonPartition(folders[path], path, tuple(names)) for path, names in by_directory.items()
         ]
 
 

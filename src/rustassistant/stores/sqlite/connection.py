@@ -162,8 +162,7 @@ def _check_place(path: str) -> None:
     if os.path.isdir(path):
         raise DestinationError(
             f"{printable(path)} is a directory, not a database",
-            hint="Name a file in it, such as "
-            f"{printable(os.path.join(path, 'cache.db'))}.",
+            hint=f"Name a file in it, such as {printable(os.path.join(path, 'cache.db'))}.",
         )
     if os.path.exists(path) and not os.path.isfile(path):
         raise ForeignFileError(f"{printable(path)} is not a regular file")

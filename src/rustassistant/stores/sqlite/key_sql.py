@@ -73,9 +73,7 @@ def sha256_sql(text: str) -> str:
     majority = _xor(_xor("(a&b)", "(a&c)"), "(b&c)")
     temp1 = f"h+{_mix('e', 6, 11, _rotate('e', 25))}+{choose}+k.value+w0"
     temp2 = f"{_mix('a', 2, 13, _rotate('a', 22))}+{majority}"
-    following = (
-        f"w0+{_mix('w1', 7, 18, '(w1>>3)')}+w9+{_mix('w14', 17, 19, '(w14>>10)')}"
-    )
+    following = f"w0+{_mix('w1', 7, 18, '(w1>>3)')}+w9+{_mix('w14', 17, 19, '(w14>>10)')}"
     shifted = ",".join(f"w{index}" for index in _WORDS[1:])
     state_hex = "||".join(f"printf('%08x',s{name})" for name in _STATE)
     return f"""(WITH RECURSIVE

@@ -1,0 +1,51 @@
+# Everything here sets itself up: a virtual environment in .venv, made with $(PYTHON).
+# `make demo` and `make test` are where to begin.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := $(VENV)/.run-installed
+DEV    := $(VENV)/.dev-installed
+
+.PHONY: help demo test lint bench torture docs clean
+
+help:
+	@echo "make demo     migrate the example cache, with backup and verification, and look up a hit"
+	@echo "make test     run the tests"
+	@echo "make lint     ruff, strict types, import layers"
+	@echo "make bench    compare speed and size with other tools (a few minutes)"
+	@echo "make torture  long fault campaigns"
+	@echo "make docs     write docs/cli.md anew from the command's own help"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(RUN): pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(RUN)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+demo: $(RUN)
+	@$(BIN)/python examples/demo.py
+
+test: $(DEV)
+	@rm -f .coverage .coverage.*
+	@COVERAGE_CORE=sysmon $(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+lint: $(DEV)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
