@@ -160,7 +160,9 @@ def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None
     if len(samples) < _MIN_SAMPLES:
         return None
     held_out = samples[::4]
-    training = [sample for index, sample in enumerate(samples) if index % 4]
+    training: list[bytes | bytearray | memoryview] = [
+        sample for index, sample in enumerate(samples) if index % 4
+    ]
     mean = sum(map(len, samples)) / len(samples)
     size = min(MAX_DICTIONARY_BYTES, int(mean * expected / _DICTIONARY_SHARE))
     if size < _MIN_DICTIONARY_BYTES:

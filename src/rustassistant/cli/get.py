@@ -68,7 +68,7 @@ def _read(content: str) -> bytes:
     except OSError as error:
         raise NotFoundError(
             f"{content} cannot be read: {error.strerror}",
-            hint="Name the source file whose analysis is wanted; the cache is asked by its content.",
+            hint="Name the file whose analysis is wanted: the cache is asked by its content.",
         ) from None
 
 

@@ -28,7 +28,8 @@ from rustassistant.transfer.plan import Options, check_room, choose_dictionaries
 from rustassistant.transfer.report import Cancelled, Progress, Report, ReportProgress
 
 COMMIT_ROWS: Final = 20_000
-"""Rows in a transaction: each commit waits for the disk, and rewrites the index pages it touched."""
+"""Rows in a transaction: each commit waits for the disk, and rewrites the index pages it
+touched."""
 
 COMMIT_SECONDS: Final = 5.0
 """No more than this much work is lost to a power cut, however slow the source."""
@@ -38,7 +39,7 @@ class _Job(msgspec.Struct):
     """What a worker needs to know besides its partition."""
 
     level: int
-    dictionaries: tuple[tuple[int, str, bytes], ...]
+    dictionaries: list[Dictionary]
 
 
 class _Batch(msgspec.Struct, array_like=True):
@@ -59,8 +60,7 @@ _unpack: Final = msgspec.msgpack.Decoder(_Batch).decode
 def _encoder(job: bytes) -> Encoder:
     """The encoder of the job at hand, made once in each worker."""
     terms = msgspec.msgpack.decode(job, type=_Job)
-    dictionaries = [Dictionary(*parts) for parts in terms.dictionaries]
-    return Encoder(level=terms.level, dictionaries=dictionaries)
+    return Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
 def encode_partition(job: bytes, partition: Partition, known: Known) -> bytes:
@@ -189,5 +189,4 @@ class _Run:
 
 
 def _job(options: Options, dictionaries: Sequence[Dictionary]) -> bytes:
-    parts = tuple(tuple(one) for one in dictionaries)
-    return msgspec.msgpack.encode(_Job(options.level, parts))
+    return msgspec.msgpack.encode(_Job(options.level, list(dictionaries)))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -55,25 +55,16 @@ def walk(root: str) -> _Walk:
     """
     root = os.path.abspath(root)
     _check_root(root)
-    local = os.path.join(root, LOCAL_DIRECTORY)
-    if os.path.isdir(local) and os.path.basename(root) != LOCAL_DIRECTORY:
-        return _local(local)
-    if os.path.basename(root) == LOCAL_DIRECTORY:
-        return _local(root)
-    if os.path.isdir(os.path.join(root, "cache", "repos")):
-        return _local(root)  # a home of RustAssistant under another name
-    if _is_local_cache(root):
-        return _local_cache(root, os.path.dirname(root))
-    if _is_repository_directory(root):
-        return _repository_directory(root)
-    directories = _subdirectories(root)
-    if any(_is_central(root, name) for name in directories):
-        return _central(root)
-    if any(name in _TYPES and _holds_json(os.path.join(root, name)) for name in directories):
-        return _repository_directory(root)
-    if not os.listdir(root) or all(_HASH8.fullmatch(name) for name in os.listdir(root)):
-        return iter(())  # a cache that nothing was put in yet
+    for recognizes, lists in _PLACES:
+        if recognizes(root):
+            return lists(root)
     raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
+
+
+def holds_local_cache(root: str) -> bool:
+    """Whether this is a repository with a cache of its own."""
+    own = os.path.basename(root) == LOCAL_DIRECTORY
+    return not own and os.path.isdir(os.path.join(root, LOCAL_DIRECTORY))
 
 
 def _check_root(root: str) -> None:
@@ -93,21 +84,39 @@ def _check_root(root: str) -> None:
         ) from None
 
 
+def _is_dot_directory(root: str) -> bool:
+    """A ``.rustassistant``, or a home of RustAssistant under another name."""
+    return os.path.basename(root) == LOCAL_DIRECTORY or os.path.isdir(
+        os.path.join(root, "cache", "repos")
+    )
+
+
 def _is_local_cache(root: str) -> bool:
     parent = os.path.dirname(root)
     return os.path.basename(root) == "cache" and os.path.basename(parent) == LOCAL_DIRECTORY
 
 
 def _is_repository_directory(root: str) -> bool:
+    below = _subdirectories(root)
+    hashed = _HASH8.fullmatch(os.path.basename(root)) is not None
     return (
         os.path.lexists(os.path.join(root, META_NAME))
-        or (
-            bool(_HASH8.fullmatch(os.path.basename(root)))
-            and bool(_subdirectories(root))
-            and not any(_is_central(root, name) for name in _subdirectories(root))
-        )
+        or (hashed and bool(below) and not any(_is_central(root, name) for name in below))
         or _has_type_directories(os.path.join(root, "cache"))
     )
+
+
+def _is_central_root(root: str) -> bool:
+    return any(_is_central(root, name) for name in _subdirectories(root))
+
+
+def _is_flat_without_meta(root: str) -> bool:
+    below = _subdirectories(root)
+    return any(name in _TYPES and _holds_json(os.path.join(root, name)) for name in below)
+
+
+def _is_empty(root: str) -> bool:
+    return not os.listdir(root)  # a cache that nothing was put in yet
 
 
 def _has_type_directories(path: str) -> bool:
@@ -202,40 +211,54 @@ def _contents(
     path: str, cache_type: str, *, own_files: bool
 ) -> Generator[Failure | Problem, None, _Contents]:
     """Sort out one directory. ``own_files`` says whether entries may lie right in it."""
-    directories: list[str] = []
-    names: list[str] = []
+    contents = _Contents([], [])
     others = 0
-    try:
-        with os.scandir(path) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Failure(
-            printable(path), cache_type, f"the directory cannot be listed: {error.strerror}"
-        )
-        found = []
-    for entry in found:
+    for entry in (yield from _scan(path, cache_type)):
         name = entry.name
-        if name == META_NAME and not own_files:
-            continue
         if entry.is_dir(follow_symlinks=False):
-            directories.append(name)
-        elif not name.endswith(_SUFFIX):
-            if entry.is_symlink() and entry.is_dir():
-                yield Failure(printable(entry.path), cache_type, _LINK)
+            contents.directories.append(name)
+        elif name.endswith(_SUFFIX) and not (name == META_NAME and not own_files):
+            reason = _why_no_entry(entry, own_files=own_files)
+            if reason:
+                yield Failure(printable(entry.path), cache_type, reason)
             else:
-                others += 1
-        elif entry.is_symlink():
+                contents.names.append(name)
+        elif entry.is_symlink() and entry.is_dir():
             yield Failure(printable(entry.path), cache_type, _LINK)
-        elif not entry.is_file(follow_symlinks=False):
-            yield Failure(printable(entry.path), cache_type, "not a regular file")
-        elif own_files:
-            names.append(name)
         else:
-            yield Failure(
-                printable(entry.path),
-                cache_type,
-                "lies outside every type directory, so what it is can't be told; move it into one",
-            )
+            others += 1
     if others and own_files:
         yield Problem(printable(path), f"{others} files there do not end in .json: left alone")
-    return _Contents(directories, names)
+    return contents
+
+
+def _scan(path: str, cache_type: str) -> Generator[Failure, None, list[os.DirEntry[str]]]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        reason = f"the directory cannot be listed: {error.strerror}"
+        yield Failure(printable(path), cache_type, reason)
+        return []
+
+
+def _why_no_entry(entry: os.DirEntry[str], *, own_files: bool) -> str:
+    if entry.is_symlink():
+        return _LINK
+    if not entry.is_file(follow_symlinks=False):
+        return "not a regular file"
+    if not own_files:
+        return "lies outside every type directory, so what it is can't be told; move it into one"
+    return ""
+
+
+_PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] = (
+    (holds_local_cache, lambda root: _local(os.path.join(root, LOCAL_DIRECTORY))),
+    (_is_dot_directory, _local),
+    (_is_local_cache, lambda root: _local_cache(root, os.path.dirname(root))),
+    (_is_repository_directory, _repository_directory),
+    (_is_central_root, _central),
+    (_is_flat_without_meta, _repository_directory),
+    (_is_empty, lambda _: iter(())),
+)
+"""What a source may be, and how each is listed; the first that fits is meant."""

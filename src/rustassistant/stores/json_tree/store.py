@@ -26,7 +26,7 @@ from rustassistant.stores.base import (
     Unchanged,
     printable,
 )
-from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, walk
+from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, holds_local_cache, walk
 from rustassistant.stores.json_tree.reading import read_file, stamp_of
 
 PARTITION_FILES: Final = 512
@@ -124,9 +124,7 @@ class JsonTree:
     def tree(self) -> Tree:
         """The directory named as the source; of a repository, its ``.rustassistant`` alone."""
         walk(self.path)
-        local = os.path.join(self.path, LOCAL_DIRECTORY)
-        is_repository = os.path.isdir(local) and os.path.basename(self.path) != LOCAL_DIRECTORY
-        return Tree(self.path, LOCAL_DIRECTORY if is_repository else None)
+        return Tree(self.path, LOCAL_DIRECTORY if holds_local_cache(self.path) else None)
 
     def survey(self) -> Survey:
         """Count the files of each type and pick samples, by names alone."""

@@ -79,7 +79,8 @@ def _why_not_writable(path: str) -> str:
     if os.path.exists(path) and not os.access(path, os.W_OK):
         return "The file is read-only for you: check its permissions and owner."
     if not os.access(directory, os.W_OK):
-        return f"The directory {printable(directory)} is read-only for you; SQLite needs to write there."
+        place = printable(directory)
+        return f"The directory {place} is read-only for you; SQLite needs to write there."
     return "Check that the disk is mounted for writing and that its directory is yours."
 
 

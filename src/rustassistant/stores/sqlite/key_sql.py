@@ -29,7 +29,7 @@ def _primes(count: int) -> list[int]:
 
 
 def _cube_root(number: int) -> int:
-    root = round(number ** (1 / 3))
+    root: int = round(number ** (1 / 3))
     while root**3 > number:
         root -= 1
     while (root + 1) ** 3 <= number:
@@ -80,8 +80,8 @@ def sha256_sql(text: str) -> str:
 number(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM number, padded WHERE i+1 < blocks*16),
 message(bytes) AS (SELECT CAST({text} AS BLOB)),
 padded(digits, blocks) AS (
-  SELECT hex(bytes)||'80'||hex(zeroblob((119-length(bytes)%64)%64))||printf('%016X',length(bytes)*8),
-         (length(bytes)+72)/64 FROM message),
+  SELECT hex(bytes)||'80'||hex(zeroblob((119-length(bytes)%64)%64))
+         ||printf('%016X',length(bytes)*8), (length(bytes)+72)/64 FROM message),
 word(i, value) AS (
   SELECT w.i, (SELECT sum(instr('123456789ABCDEF',substr(digits,w.i*8+n.i+1,1))<<(28-n.i*4))
                FROM number n WHERE n.i < 8)

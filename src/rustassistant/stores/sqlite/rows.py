@@ -69,34 +69,38 @@ class EntryReader:
         return self._decoder.decode(frame, dictionary_id)
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
-        (entry_id, repository, cache_type, file_path, file_hash, analyzed_at, provider, model,
-         prompt_hash, schema_version, tokens_used, file_size, frame, digest, dictionary_id,
-         original, own_dictionary_id) = row  # fmt: skip
+        entry_id, repository, cache_type, file_path = row[:4]
         try:
-            if frame is None or digest is None:
-                raise DamagedError("its result is missing")
-            entry = Entry(
-                repository=repository,
-                cache_type=cache_type,
-                file_path=file_path,
-                file_hash=file_hash,
-                analyzed_at=analyzed_at,
-                provider=provider,
-                model=model,
-                prompt_hash=prompt_hash,
-                schema_version=schema_version,
-                result=self._decoder.decode(frame, dictionary_id, digest),
-                tokens_used=tokens_used,
-                file_size=file_size,
-            )
-            if original is None:
-                return entry
-            text = self._decoder.decode(original, own_dictionary_id)
-            entry = msgspec.structs.replace(entry, original=text)
-            if parse(text, repository=repository, cache_type=cache_type).entry != entry:
-                raise DamagedError("its columns and the file kept with it disagree")
+            return self._checked(row)
         except (DamagedError, EntryError) as error:
             raise DamagedError(
                 f"entry {entry_id} ({cache_type} of {file_path} in {repository}): {error.message}"
             ) from None
+
+    def _checked(self, row: tuple[Any, ...]) -> Entry:
+        (_, repository, cache_type, file_path, file_hash, analyzed_at, provider, model,
+         prompt_hash, schema_version, tokens_used, file_size, frame, digest, dictionary_id,
+         original, own_dictionary_id) = row  # fmt: skip
+        if frame is None or digest is None:
+            raise DamagedError("its result is missing")
+        entry = Entry(
+            repository=repository,
+            cache_type=cache_type,
+            file_path=file_path,
+            file_hash=file_hash,
+            analyzed_at=analyzed_at,
+            provider=provider,
+            model=model,
+            prompt_hash=prompt_hash,
+            schema_version=schema_version,
+            result=self._decoder.decode(frame, dictionary_id, digest),
+            tokens_used=tokens_used,
+            file_size=file_size,
+        )
+        if original is None:
+            return entry
+        text = self._decoder.decode(original, own_dictionary_id)
+        entry = msgspec.structs.replace(entry, original=text)
+        if parse(text, repository=repository, cache_type=cache_type).entry != entry:
+            raise DamagedError("its columns and the file kept with it disagree")
         return entry

@@ -20,7 +20,8 @@ from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
 _FIND_FILE = f"""
 SELECT id FROM files
-WHERE substr(hash, 1, {HASH_PREFIX}) = ? AND repository_id = ? AND path = ? AND hash = ? AND size IS ?
+WHERE substr(hash, 1, {HASH_PREFIX}) = ? AND repository_id = ?
+  AND path = ? AND hash = ? AND size IS ?
 """
 _FIND_RESULT = f"""
 SELECT id FROM entries
@@ -172,7 +173,7 @@ class SqliteWriter:
     def _already_there(
         self, folder_id: int, record: Record, rows: Iterable[Any], outcomes: Outcomes
     ) -> bool:
-        """Whether one of these rows is that very entry. If it lay elsewhere, note this place too."""
+        """Whether one of these rows is that very entry; if it lay elsewhere, note this place."""
         equal = [row for row in rows if self._same_original(record, row[4], row[5])]
         if not equal:
             return False
@@ -198,7 +199,7 @@ class SqliteWriter:
         if stamp is not None and record.stamp is not None and stamp != record.stamp:
             # Touched, or copied back: remember its new times, so that it need not be read again.
             self._execute(
-                f"UPDATE {table} SET source_stamp = ? WHERE rowid = ?",  # noqa: S608 - our names
+                f"UPDATE {table} SET source_stamp = ? WHERE rowid = ?",
                 (record.stamp, row_id),
             )
         outcomes.unchanged += 1
