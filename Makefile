@@ -47,5 +47,9 @@ lint: $(DEV)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: $(DEV)
+	@$(BIN)/python docs/generate_cli.py > docs/cli.md.new
+	@mv docs/cli.md.new docs/cli.md
+
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
