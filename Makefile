@@ -7,14 +7,13 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.run-installed
 DEV    := $(VENV)/.dev-installed
 
-.PHONY: help demo test lint bench torture docs clean
+.PHONY: help demo test lint bench docs clean
 
 help:
 	@echo "make demo     migrate the example cache, with backup and verification, and look up a hit"
 	@echo "make test     run the tests"
 	@echo "make lint     ruff, strict types, import layers"
-	@echo "make bench    compare speed and size with other tools (a few minutes)"
-	@echo "make torture  long fault campaigns"
+	@echo "make bench    compare speed and size with tar and the published algorithm"
 	@echo "make docs     write docs/cli.md anew from the command's own help"
 
 $(VENV)/bin/python:
@@ -46,6 +45,9 @@ lint: $(DEV)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: $(DEV)
+	@$(BIN)/python benchmarks/migration.py --save $(ARGS)
 
 docs: $(DEV)
 	@$(BIN)/python docs/generate_cli.py > docs/cli.md.new

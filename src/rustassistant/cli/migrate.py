@@ -23,6 +23,9 @@ from rustassistant.migrate import (
 EXIT_FAILURES: Final = 3
 EXIT_DIFFERENCES: Final = 4
 
+_NOTES_LISTED: Final = 10
+"""Oddities that lost nothing: a few show what they are about."""
+
 
 @dataclass(frozen=True, slots=True)
 class MigrateOptions:
@@ -174,9 +177,11 @@ def _tell_notes(result: MigrationResult, options: MigrateOptions) -> None:
         for path, text in result.notes:
             emit("status", phase="note", path=path, note=text)
         return
-    for path, text in result.notes[:LISTED]:
+    if options.quiet:
+        return
+    for path, text in result.notes[:_NOTES_LISTED]:
         warn(f"  Note: {visible(path)}: {visible(text)}")
-    _tell_rest(result.total_notes - LISTED)
+    _tell_rest(result.total_notes - _NOTES_LISTED)
 
 
 def _tell_rest(count: int) -> None:

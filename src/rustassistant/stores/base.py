@@ -112,8 +112,8 @@ class Problem(NamedTuple):
 class Survey(NamedTuple):
     """What a look over a store's listing found: no entry was read for it.
 
-    ``files`` by type; ``mean_size`` in bytes; ``samples`` are partitions that together hold up to
-    a thousand entries of each type, spread evenly.
+    ``files`` by type; ``mean_size`` in bytes; ``samples`` are partitions that together hold some
+    hundreds of entries of each type, spread evenly.
     """
 
     files: Mapping[str, int]
@@ -244,7 +244,7 @@ class Writer(Protocol):
     def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
         """Keep a dictionary, for good; one with the same bytes is kept once."""
 
-    def put(self, folder: Folder, records: Iterable[Record]) -> Outcomes:
+    def put(self, folder: Folder, records: Sequence[Record]) -> Outcomes:
         """Add what is not there yet."""
 
     def commit(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ class MemoryWriter:
         kept.append(Dictionary(len(kept) + 1, cache_type, data))
         return kept[-1]
 
-    def put(self, folder: Folder, records: Iterable[Record]) -> Outcomes:
+    def put(self, folder: Folder, records: Sequence[Record]) -> Outcomes:
         """Add what is not there yet."""
         outcomes = Outcomes()
         for record in records:

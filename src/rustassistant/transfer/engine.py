@@ -125,9 +125,10 @@ class _Run:
         self._destination.check_writable()
         check_room(survey, self._destination)
         with self._destination.writer() as writer:
-            dictionaries = choose_dictionaries(survey, writer, self._options)
+            # The workers start up while this process trains dictionaries.
             executor, window = executor_for(self._options, survey.total)
             try:
+                dictionaries = choose_dictionaries(survey, writer, self._options)
                 self._move(writer, _job(self._options, dictionaries), executor, window)
             finally:
                 executor.shutdown(cancel_futures=True)

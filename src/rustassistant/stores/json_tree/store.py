@@ -33,7 +33,7 @@ PARTITION_FILES: Final = 512
 """Large enough that handing a partition to a worker costs little beside reading it, small enough
 that a dozen of them in flight take a few MiB."""
 
-_SAMPLES_PER_TYPE: Final = 1000
+_SAMPLES_PER_TYPE: Final = 800
 
 
 class JsonPartition(msgspec.Struct, frozen=True):

@@ -64,6 +64,10 @@ class EntryReader:
         sql = CANDIDATE_SQL.format(source=source) + condition
         return [Candidate(*row) for row in self._connection.execute(sql, tuple(values))]
 
+    def value(self, sql: str, values: Iterable[Any]) -> Any:
+        """The first column of the first row, None if there is none."""
+        return self._connection.execute(sql, tuple(values)).get
+
     def text(self, frame: bytes, dictionary_id: int | None) -> bytes:
         """The text of a frame."""
         return self._decoder.decode(frame, dictionary_id)

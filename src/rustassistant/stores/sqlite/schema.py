@@ -8,6 +8,7 @@ History of ``user_version``:
 from __future__ import annotations
 
 from typing import Final
+from zlib import crc32
 
 from rustassistant.stores.sqlite.key_sql import CACHE_KEY_SQL
 
@@ -22,6 +23,12 @@ PAGE_SIZE: Final = 8192
 HASH_PREFIX: Final = 6
 """Bytes of a hash that its index holds: 48 bits tell millions of rows apart, and what they find
 is compared in full."""
+
+
+def place_of(repository_id: int, path: str) -> int:
+    """The ``place`` of a file: 32 bits, for finding it by its content and where it lies."""
+    return crc32(path.encode(), repository_id)
+
 
 TABLES: Final = f"""
 CREATE TABLE repositories (
@@ -64,9 +71,11 @@ CREATE TABLE files (
     repository_id  INTEGER NOT NULL REFERENCES repositories,
     path           TEXT NOT NULL,
     hash           BLOB NOT NULL CHECK (length(hash) = 32),
-    size           INTEGER
+    size           INTEGER,
+    place          INTEGER NOT NULL  -- CRC-32 of the path, begun with repository_id
 ) STRICT;
-CREATE INDEX files_by_hash ON files (substr(hash, 1, {HASH_PREFIX}), repository_id);
+-- The place keeps files apart whose content is the same, such as thousands of empty ones.
+CREATE INDEX files_by_hash ON files (substr(hash, 1, {HASH_PREFIX}), place);
 
 CREATE TABLE entries (
     id             INTEGER PRIMARY KEY,

@@ -12,7 +12,7 @@ import apsw
 
 from rustassistant.entry import Entry
 from rustassistant.errors import RustAssistantError
-from rustassistant.stores.base import Candidate, Folder, Query, StoreInfo, printable
+from rustassistant.stores.base import Candidate, Folder, Query, Repository, StoreInfo, printable
 from rustassistant.stores.sqlite.connection import (
     check_writable,
     errors_named,
@@ -21,7 +21,7 @@ from rustassistant.stores.sqlite.connection import (
     open_for_writing,
 )
 from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.stores.sqlite.schema import HASH_PREFIX
+from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 from rustassistant.stores.sqlite.writer import SqliteWriter
 
 _BY_HASH: Final = f"WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.hash = ?"
@@ -86,6 +86,7 @@ class SqliteFinder:
     def __enter__(self) -> SqliteFinder:
         self._connection = open_for_reading(self._path)
         self._reader = EntryReader(self._connection)
+        self._repository: tuple[Repository, int | None] | None = None
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -95,17 +96,29 @@ class SqliteFinder:
 
     def find(self, folder: Folder, entry: Entry) -> Sequence[Entry]:
         """Every entry of that one's repository, type, path and key."""
-        repository = folder.repository
-        condition = (
-            _BY_HASH + " AND f.path = ? AND d.cache_type = ? AND p.model = ?"
-            " AND r.path = ? AND ifnull(r.directory, '') = ?"
+        condition = _BY_HASH + (
+            " AND f.place = ? AND f.repository_id = ? AND f.path = ?"
+            " AND d.cache_type = ? AND p.model = ?"
         )
-        wanted = (entry.file_path, folder.cache_type, entry.model, repository.path,
-                  repository.directory or "")  # fmt: skip
         with errors_named(self._path):
+            rows = self._rows()
+            repository_id = self._repository_id(folder.repository)
+            if repository_id is None:
+                return []
+            place = place_of(repository_id, entry.file_path)
+            wanted = (place, repository_id, entry.file_path, folder.cache_type, entry.model)
             bindings = (entry.file_hash[:HASH_PREFIX], entry.file_hash, *wanted)
-            found = list(self._rows().select(_FILES_FIRST, condition, bindings))
+            found = list(rows.select(_FILES_FIRST, condition, bindings))
         return [one for one in found if one.identity == entry.identity]
+
+    def _repository_id(self, repository: Repository) -> int | None:
+        if self._repository is None or self._repository[0] != repository:
+            row = self._rows().value(
+                "SELECT id FROM repositories WHERE path = ? AND ifnull(directory, '') = ?",
+                (repository.path, repository.directory or ""),
+            )
+            self._repository = (repository, row)
+        return self._repository[1]
 
     def candidates(self, file_hash: bytes) -> Sequence[Candidate]:
         """Every entry about that content, without its result."""

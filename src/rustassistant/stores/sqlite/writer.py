@@ -6,26 +6,23 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
 from rustassistant.codec import Dictionary, Record
-from rustassistant.entry import Producer
 from rustassistant.entry_json import file_name
 from rustassistant.stores.base import Folder, Known, Outcomes
 from rustassistant.stores.sqlite.connection import errors_named
+from rustassistant.stores.sqlite.identifiers import Identifiers
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
-_FIND_FILE = f"""
-SELECT id FROM files
-WHERE substr(hash, 1, {HASH_PREFIX}) = ? AND repository_id = ?
-  AND path = ? AND hash = ? AND size IS ?
-"""
-_FIND_RESULT = f"""
-SELECT id FROM entries
-WHERE substr(result_digest, 1, {HASH_PREFIX}) = ? AND result_digest = ?
+_OWNERS_AT_ONCE: Final = 256
+_FIND_OWNERS: Final = f"""
+SELECT result_digest, id FROM entries INDEXED BY entries_by_result
+WHERE result_digest IS NOT NULL
+  AND substr(result_digest, 1, {HASH_PREFIX}) IN ({",".join("?" * _OWNERS_AT_ONCE)})
 """
 _FIND_EQUAL = """
 SELECT e.id, e.folder_id, e.source_name, e.source_stamp, e.original, e.dictionary_id
@@ -36,11 +33,11 @@ WHERE e.file_id = ? AND d.cache_type = ? AND e.producer_id = ? AND e.analyzed_at
 _FIND_COPY = """
 SELECT rowid, source_stamp FROM copies WHERE entry_id = ? AND folder_id = ? AND source_name IS ?
 """
-_ADD_FILE = "INSERT INTO files (repository_id, path, hash, size) VALUES (?, ?, ?, ?)"
+_ADD_FILE = "INSERT INTO files (id, repository_id, path, hash, size, place) VALUES (?,?,?,?,?,?)"
 _ADD_ENTRY = """
-INSERT INTO entries (file_id, folder_id, producer_id, analyzed_at, tokens_used, result,
+INSERT INTO entries (id, file_id, folder_id, producer_id, analyzed_at, tokens_used, result,
                      result_digest, result_of, dictionary_id, original, source_name, source_stamp)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _KNOWN = """
 SELECT f.path, e.source_name, e.source_stamp FROM entries e JOIN files f ON f.id = e.file_id
@@ -61,6 +58,7 @@ class SqliteWriter:
         self._execute = connection.execute
         self._reader = EntryReader(connection)
         self._version: int | None = None
+        self._new_entries: list[tuple[Any, ...]] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -70,8 +68,8 @@ class SqliteWriter:
         version = self._connection.pragma("data_version")
         if version != self._version:
             self._version = version
-            self._folders: dict[Folder, tuple[int, int]] = {}
-            self._producers = self._read_producers()
+            self._ids = Identifiers(self._connection)
+            self._next_entry: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM entries").get
 
     def commit(self) -> None:
         """Make durable what was put, and go on in a new transaction."""
@@ -93,7 +91,7 @@ class SqliteWriter:
         """Stamps by the name each file had in that folder."""
         stamps: defaultdict[str, list[int]] = defaultdict(list)
         with errors_named(self._path):
-            folder_id, _ = self._folder(folder)
+            folder_id = self._ids.folder(folder).folder
             for path, name, stamp in self._execute(_KNOWN, (folder_id,)):
                 stamps[file_name(path) if name is None else os.fsdecode(name)].append(stamp)
         return stamps
@@ -117,58 +115,80 @@ class SqliteWriter:
             row = self._execute("SELECT id FROM dictionaries WHERE sha256 = ?", (digest,)).get
         return Dictionary(row, cache_type, data)
 
-    def put(self, folder: Folder, records: Iterable[Record]) -> Outcomes:
+    def put(self, folder: Folder, records: Sequence[Record]) -> Outcomes:
         """Add the entries of one folder that are not there yet."""
         outcomes = Outcomes()
         with errors_named(self._path):
-            folder_id, repository_id = self._folder(folder)
+            ids = self._ids.folder(folder)
+            owners = self._owners(records)
             for record in records:
-                self._put(folder, folder_id, repository_id, record, outcomes)
+                file_id, is_new = self._ids.file(ids.repository, record)
+                producer_id = self._ids.producer(record)
+                owner = owners.get(record.result_digest)
+                if owner is not None and not is_new:
+                    self._flush()  # an equal one may be among the rows of this very batch
+                    wanted = (file_id, folder.cache_type, producer_id, record.analyzed_at,
+                              record.tokens_used, owner, record.original is None)  # fmt: skip
+                    rows = self._execute(_FIND_EQUAL, wanted).fetchall()
+                    if self._already_there(ids.folder, record, rows, outcomes):
+                        continue
+                self._add(record, file_id, ids.folder, producer_id, owners)
+                outcomes.migrated += 1
+            self._flush()
         return outcomes
 
-    def _put(
+    def _owners(self, records: Sequence[Record]) -> dict[bytes, int]:
+        """Entries that hold a result of one of these records, by its digest."""
+        owners: dict[bytes, int] = {}
+        for start in range(0, len(records), _OWNERS_AT_ONCE):
+            prefixes: list[bytes | None] = [
+                record.result_digest[:HASH_PREFIX]
+                for record in records[start : start + _OWNERS_AT_ONCE]
+            ]
+            prefixes += [None] * (_OWNERS_AT_ONCE - len(prefixes))
+            rows: Iterable[Any] = self._execute(_FIND_OWNERS, prefixes).fetchall()
+            owners.update(rows)
+        return owners
+
+    def _add(
         self,
-        folder: Folder,
-        folder_id: int,
-        repository_id: int,
         record: Record,
-        outcomes: Outcomes,
+        file_id: int,
+        folder_id: int,
+        producer_id: int,
+        owners: dict[bytes, int],
     ) -> None:
-        execute = self._execute
-        file_hash, digest = record.file_hash, record.result_digest
-        producer_id = self._producer(record)
-        file_id = execute(
-            _FIND_FILE,
-            (file_hash[:HASH_PREFIX], repository_id, record.file_path, file_hash, record.file_size),
-        ).get
-        owner = execute(_FIND_RESULT, (digest[:HASH_PREFIX], digest)).get
-        if file_id is None:
-            execute(_ADD_FILE, (repository_id, record.file_path, file_hash, record.file_size))
-            file_id = self._connection.last_insert_rowid()
-        elif owner is not None:
-            wanted = (file_id, folder.cache_type, producer_id, record.analyzed_at,
-                      record.tokens_used, owner, record.original is None)  # fmt: skip
-            if self._already_there(folder_id, record, execute(_FIND_EQUAL, wanted), outcomes):
-                return
-        shared = owner is not None
-        execute(
-            _ADD_ENTRY,
+        entry_id = self._next_entry
+        self._next_entry += 1
+        digest = record.result_digest
+        owner = owners.setdefault(digest, entry_id)
+        holds, points = (digest, None) if owner == entry_id else (None, owner)
+        self._new_entries.append(
             (
+                entry_id,
                 file_id,
                 folder_id,
                 producer_id,
                 record.analyzed_at,
                 record.tokens_used,
-                None if shared else record.result,
-                None if shared else digest,
-                owner,
+                None if holds is None else record.result,
+                holds,
+                points,
                 record.dictionary_id,
                 record.original,
                 record.name,
                 record.stamp,
-            ),
+            )
         )
-        outcomes.migrated += 1
+
+    def _flush(self) -> None:
+        """Insert what has come together: a few large statements cost half of many small ones."""
+        if self._ids.new_files:
+            self._connection.executemany(_ADD_FILE, self._ids.new_files)
+            self._ids.new_files.clear()
+        if self._new_entries:
+            self._connection.executemany(_ADD_ENTRY, self._new_entries)
+            self._new_entries.clear()
 
     def _already_there(
         self, folder_id: int, record: Record, rows: Iterable[Any], outcomes: Outcomes
@@ -212,62 +232,3 @@ class SqliteWriter:
             return record.original is original
         text = self._reader.text
         return text(record.original, record.dictionary_id) == text(original, dictionary_id)
-
-    def _folder(self, folder: Folder) -> tuple[int, int]:
-        """Ids of the folder and its repository, making rows for new ones."""
-        ids = self._folders.get(folder)
-        if ids is None:
-            repository_id = self._repository(folder)
-            values = (repository_id, folder.cache_type, folder.layout, folder.subfolder)
-            found = self._execute(
-                "SELECT id FROM folders WHERE repository_id = ? AND cache_type = ?"
-                " AND layout = ? AND subfolder = ?",
-                values,
-            ).get
-            if found is None:
-                self._execute(
-                    "INSERT INTO folders (repository_id, cache_type, layout, subfolder)"
-                    " VALUES (?, ?, ?, ?)",
-                    values,
-                )
-                found = self._connection.last_insert_rowid()
-            ids = self._folders[folder] = (found, repository_id)
-        return ids
-
-    def _repository(self, folder: Folder) -> int:
-        repository = folder.repository
-        row = self._execute(
-            "SELECT id, meta FROM repositories WHERE path = ? AND ifnull(directory, '') = ?",
-            (repository.path, repository.directory or ""),
-        ).fetchone()
-        if row is None:
-            self._execute(
-                "INSERT INTO repositories (path, directory, meta) VALUES (?, ?, ?)",
-                (repository.path, repository.directory, repository.meta),
-            )
-            return self._connection.last_insert_rowid()
-        if repository.meta is not None and row[1] != repository.meta:
-            self._execute(
-                "UPDATE repositories SET meta = ? WHERE id = ?", (repository.meta, row[0])
-            )
-        return int(row[0])
-
-    def _read_producers(self) -> dict[Producer, int]:
-        rows = self._execute(
-            "SELECT provider, model, prompt_hash, schema_version, id FROM producers"
-        )
-        return {Producer(*parts): row_id for *parts, row_id in rows}
-
-    def _producer(self, record: Record) -> int:
-        producer = Producer(
-            record.provider, record.model, record.prompt_hash, record.schema_version
-        )
-        found = self._producers.get(producer)
-        if found is None:
-            self._execute(
-                "INSERT INTO producers (provider, model, prompt_hash, schema_version)"
-                " VALUES (?, ?, ?, ?)",
-                producer,
-            )
-            found = self._producers[producer] = self._connection.last_insert_rowid()
-        return found
