@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 import zstandard
 
-from rustassistant.entry import Entry
+from rustassistant.entry import Entry, Producer
 from rustassistant.errors import DamagedError, RustAssistantError
 
 MAX_TEXT_BYTES: Final = 64 * 2**20
@@ -66,6 +67,30 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     original: bytes | None
     name: bytes | None
     stamp: int | None
+    seal: int
+
+
+_columns: Final = msgspec.msgpack.Encoder().encode
+
+
+def seal(
+    cache_type: str,
+    file_path: str,
+    file_hash: bytes,
+    file_size: int | None,
+    producer: Producer,
+    analyzed_at: int,
+    tokens_used: int | None,
+    result_digest: bytes,
+) -> int:
+    """CRC-32 over what an entry says of itself, as a msgpack array.
+
+    A damaged database can join a row with another file's or another producer's: the digest of the
+    result would be right, and the answer wrong. Nothing here is secret, so 32 bits are enough.
+    """
+    columns = (cache_type, file_path, file_hash, file_size, *producer, analyzed_at, tokens_used,
+               result_digest)  # fmt: skip
+    return crc32(_columns(columns))
 
 
 class Encoder:
@@ -85,6 +110,7 @@ class Encoder:
         """Compress an entry's texts with the dictionary of its type, where there is one."""
         dictionary_id, compressor = self._by_type.get(entry.cache_type, (None, self._plain))
         original = entry.original
+        digest = sha256(entry.result).digest()
         return Record(
             entry.file_path,
             entry.file_hash,
@@ -96,12 +122,22 @@ class Encoder:
             entry.analyzed_at,
             entry.tokens_used,
             compressor.compress(entry.result),
-            sha256(entry.result).digest(),
+            digest,
             len(entry.result),
             dictionary_id,
             None if original is None else compressor.compress(original),
             name,
             stamp,
+            seal(
+                entry.cache_type,
+                entry.file_path,
+                entry.file_hash,
+                entry.file_size,
+                entry.producer,
+                entry.analyzed_at,
+                entry.tokens_used,
+                digest,
+            ),
         )
 
 

@@ -23,10 +23,10 @@ def open_destination(location: str) -> Destination:
 
 
 def _open(table: dict[str, str], location: str, default: str) -> object:
-    if not location:
-        raise UsageError("an empty path names no store")
     scheme, colon, path = location.partition(":")
     if not colon or scheme not in table:
         scheme, path = default, location
+    if not path:
+        raise UsageError("an empty path names no store")
     module, _, name = table[scheme].partition(":")
     return getattr(import_module(module), name)(path)

@@ -13,7 +13,15 @@ from rustassistant.codec import Decoder, Dictionary, Record
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name
 from rustassistant.errors import LockedError
-from rustassistant.stores.base import Candidate, Folder, Known, Outcomes, Query, StoreInfo
+from rustassistant.stores.base import (
+    Candidate,
+    Folder,
+    Known,
+    Outcomes,
+    Query,
+    Repository,
+    StoreInfo,
+)
 
 
 class _Kept(NamedTuple):
@@ -22,8 +30,20 @@ class _Kept(NamedTuple):
 
 
 class _Place(NamedTuple):
-    folder: Folder
+    repository: tuple[str, str | None]
+    cache_type: str
+    layout: str
+    subfolder: str
     name: str
+
+
+def _key(repository: Repository) -> tuple[str, str | None]:
+    """What tells repositories apart; their meta.json may change."""
+    return (repository.path, repository.directory)
+
+
+def _place(folder: Folder, name: str) -> _Place:
+    return _Place(_key(folder.repository), folder.cache_type, folder.layout, folder.subfolder, name)
 
 
 class _State:
@@ -92,7 +112,7 @@ class MemoryWriter:
         """Stamps by file name."""
         stamps: defaultdict[str, list[int]] = defaultdict(list)
         for (place, _), stamp in self._state.places.items():
-            if place.folder == folder and stamp is not None:
+            if place == _place(folder, place.name) and stamp is not None:
                 stamps[place.name].append(stamp)
         return stamps
 
@@ -118,9 +138,9 @@ class MemoryWriter:
         for record in records:
             entry = self._decode(folder, record)
             name = file_name(entry.file_path) if record.name is None else os.fsdecode(record.name)
-            place = (_Place(folder, name), entry)
+            place = (_place(folder, name), entry)
             present = any(
-                kept.entry == entry and kept.folder.repository == folder.repository
+                kept.entry == entry and _key(kept.folder.repository) == _key(folder.repository)
                 for kept in self._state.entries
             )
             if place in self._state.places:
@@ -173,7 +193,7 @@ class MemoryFinder:
             kept.entry
             for kept in self._state.entries
             if kept.entry.identity == entry.identity
-            and kept.folder.repository.directory == folder.repository.directory
+            and _key(kept.folder.repository) == _key(folder.repository)
         ]
 
     def candidates(self, file_hash: bytes) -> Sequence[Candidate]:

@@ -53,12 +53,21 @@ def walk(root: str) -> _Walk:
 
     Raises NotFoundError, SourceUnreadableError or NotACacheError if there is nothing to list.
     """
-    root = os.path.abspath(root)
+    root = _resolved(os.path.abspath(root))
     _check_root(root)
     for recognizes, lists in _PLACES:
         if recognizes(root):
             return lists(root)
     raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
+
+
+def _resolved(root: str) -> str:
+    """What a link given as the source leads to, so that a cache is the same by either name.
+
+    Unless the link stands where a repository's cache should be: it is that repository's then.
+    """
+    in_place = os.path.basename(root) == LOCAL_DIRECTORY or _is_local_cache(root)
+    return os.path.realpath(root) if os.path.islink(root) and not in_place else root
 
 
 def holds_local_cache(root: str) -> bool:
@@ -96,18 +105,18 @@ def _is_local_cache(root: str) -> bool:
     return os.path.basename(root) == "cache" and os.path.basename(parent) == LOCAL_DIRECTORY
 
 
-def _is_repository_directory(root: str) -> bool:
-    below = _subdirectories(root)
-    hashed = _HASH8.fullmatch(os.path.basename(root)) is not None
-    return (
-        os.path.lexists(os.path.join(root, META_NAME))
-        or (hashed and bool(below) and not any(_is_central(root, name) for name in below))
-        or _has_type_directories(os.path.join(root, "cache"))
-    )
+def _holds_types(root: str) -> bool:
+    return _has_type_directories(os.path.join(root, "cache"))
 
 
 def _is_central_root(root: str) -> bool:
     return any(_is_central(root, name) for name in _subdirectories(root))
+
+
+def _is_repository_directory(root: str) -> bool:
+    hashed = _HASH8.fullmatch(os.path.basename(root)) is not None
+    has_meta = os.path.lexists(os.path.join(root, META_NAME))
+    return has_meta or (hashed and bool(_subdirectories(root)))
 
 
 def _is_flat_without_meta(root: str) -> bool:
@@ -124,12 +133,11 @@ def _has_type_directories(path: str) -> bool:
 
 
 def _is_central(root: str, name: str) -> bool:
+    """Whether a directory is a repository's. One with a ``meta.json`` but no directories is not:
+    it may hold entries, one of which is about a file called ``meta``."""
     path = os.path.join(root, name)
-    return (
-        bool(_HASH8.fullmatch(name))
-        or os.path.lexists(os.path.join(path, META_NAME))
-        or _has_type_directories(os.path.join(path, "cache"))
-    )
+    has_meta = os.path.lexists(os.path.join(path, META_NAME)) and bool(_subdirectories(path))
+    return _HASH8.fullmatch(name) is not None or has_meta or _holds_types(path)
 
 
 def _subdirectories(path: str) -> list[str]:
@@ -147,25 +155,39 @@ def _holds_json(path: str) -> bool:
         return False
 
 
+def _repository(root: str) -> _Walk:
+    """A repository's own cache, and those of others if somebody works in a central root."""
+    yield from _local(os.path.join(root, LOCAL_DIRECTORY))
+    for name in _subdirectories(root):
+        path = os.path.join(root, name)
+        has_meta = os.path.lexists(os.path.join(path, META_NAME))
+        if _HASH8.fullmatch(name) and (has_meta or _holds_types(path)):
+            yield from _repository_directory(path)
+
+
 def _local(dot_directory: str) -> _Walk:
     """A ``.rustassistant``: a repository's own, or the home's, which holds the central root too.
 
     What lies beside ``cache`` (README.md, config.toml, cache.json, batches/) is no entry.
     """
-    return _local_cache(os.path.join(dot_directory, "cache"), dot_directory)
+    cache = os.path.join(dot_directory, "cache")
+    if os.path.islink(cache):
+        return iter((Failure(printable(cache), "", _LINK),))
+    return _local_cache(cache, dot_directory)
 
 
 def _local_cache(cache: str, dot_directory: str) -> _Walk:
-    if os.path.islink(cache):
-        yield Failure(printable(cache), "", _LINK)
-        return
-    if not os.path.isdir(cache):
-        return
+    try:
+        os.lstat(cache)
+    except FileNotFoundError:
+        return  # nothing was analysed yet
+    except OSError:
+        pass  # listing it says why
     repository = Repository(path=printable(os.path.dirname(dot_directory)))
     contents = yield from _contents(cache, "", own_files=False)
     for name in contents.directories:
         path = os.path.join(cache, name)
-        if name == "repos" and not _holds_json(path):
+        if name == "repos" and (_is_central_root(path) or not _holds_json(path)):
             yield from _central(path)
         else:
             yield from _type_directory(Folder(repository, printable(name), "local"), path)
@@ -180,7 +202,7 @@ def _central(root: str) -> _Walk:
 def _repository_directory(path: str) -> _Walk:
     repository, problems = read_repository(path)
     yield from problems
-    contents = yield from _contents(path, "", own_files=False)
+    contents = yield from _contents(path, "", own_files=False, expected=META_NAME)
     for name in contents.directories:
         below = os.path.join(path, name)
         if name != "cache":
@@ -193,13 +215,16 @@ def _repository_directory(path: str) -> _Walk:
 
 
 def _type_directory(folder: Folder, path: str) -> _Walk:
-    contents = yield from _contents(path, folder.cache_type, own_files=True)
-    if contents.names:
-        yield Listing(folder, path, contents.names)
-    for name in contents.directories:
-        subfolder = "/".join(filter(None, (folder.subfolder, printable(name))))
-        below = msgspec.structs.replace(folder, subfolder=subfolder)
-        yield from _type_directory(below, os.path.join(path, name))
+    pending = [(folder, path)]  # however deep they lie in each other
+    while pending:
+        folder, path = pending.pop()
+        contents = yield from _contents(path, folder.cache_type, own_files=True)
+        if contents.names:
+            yield Listing(folder, path, contents.names)
+        for name in reversed(contents.directories):
+            subfolder = "/".join(filter(None, (folder.subfolder, printable(name))))
+            below = msgspec.structs.replace(folder, subfolder=subfolder)
+            pending.append((below, os.path.join(path, name)))
 
 
 _LINK: Final = (
@@ -208,22 +233,25 @@ _LINK: Final = (
 
 
 def _contents(
-    path: str, cache_type: str, *, own_files: bool
+    path: str, cache_type: str, *, own_files: bool, expected: str | None = None
 ) -> Generator[Failure | Problem, None, _Contents]:
-    """Sort out one directory. ``own_files`` says whether entries may lie right in it."""
+    """Sort out one directory. ``own_files`` says whether entries may lie right in it; a file of
+    the name ``expected`` is somebody else's to read."""
     contents = _Contents([], [])
     others = 0
     for entry in (yield from _scan(path, cache_type)):
         name = entry.name
         if entry.is_dir(follow_symlinks=False):
             contents.directories.append(name)
-        elif name.endswith(_SUFFIX) and not (name == META_NAME and not own_files):
+        elif name == expected:
+            continue
+        elif name.endswith(_SUFFIX):
             reason = _why_no_entry(entry, own_files=own_files)
             if reason:
                 yield Failure(printable(entry.path), cache_type, reason)
             else:
                 contents.names.append(name)
-        elif entry.is_symlink() and entry.is_dir():
+        elif entry.is_symlink() and not os.path.isfile(entry.path):
             yield Failure(printable(entry.path), cache_type, _LINK)
         else:
             others += 1
@@ -253,11 +281,12 @@ def _why_no_entry(entry: os.DirEntry[str], *, own_files: bool) -> str:
 
 
 _PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] = (
-    (holds_local_cache, lambda root: _local(os.path.join(root, LOCAL_DIRECTORY))),
+    (holds_local_cache, _repository),
     (_is_dot_directory, _local),
     (_is_local_cache, lambda root: _local_cache(root, os.path.dirname(root))),
-    (_is_repository_directory, _repository_directory),
+    (_holds_types, _repository_directory),
     (_is_central_root, _central),
+    (_is_repository_directory, _repository_directory),
     (_is_flat_without_meta, _repository_directory),
     (_is_empty, lambda _: iter(())),
 )

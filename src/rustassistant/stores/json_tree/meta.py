@@ -32,9 +32,8 @@ def read_repository(directory: str) -> tuple[Repository, list[Problem]]:
     try:
         text = read_file(place).text
     except EntryError as error:
-        problem = Problem(
-            printable(place), f"{error.message}: its entries are kept under {own_path!r}"
-        )
+        reason = error.message if os.path.lexists(place) else "is missing"
+        problem = Problem(printable(place), f"{reason}: its entries are kept under {own_path!r}")
         return Repository(own_path, name), [problem]
     try:
         meta = msgspec.json.decode(text, type=_Meta)

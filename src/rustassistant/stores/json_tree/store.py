@@ -33,6 +33,7 @@ PARTITION_FILES: Final = 512
 """Large enough that handing a partition to a worker costs little beside reading it, small enough
 that a dozen of them in flight take a few MiB."""
 
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAMPLES_PER_TYPE: Final = 800
 
 
@@ -62,7 +63,7 @@ class JsonPartition(msgspec.Struct, frozen=True):
         """Read each file, unless its stamp is the known one."""
         now = time.time_ns()
         try:
-            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = os.open(self.path, _DIRECTORY)
         except OSError as error:
             for name in self.names:
                 yield self._failure(name, f"its directory cannot be read: {error.strerror}")

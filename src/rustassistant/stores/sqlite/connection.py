@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 from typing import Final
+from urllib.parse import quote
 
 import apsw
 
@@ -35,6 +38,19 @@ _CACHE_KIB: Final = 64 * 2**10
 _CHECKPOINT_PAGES: Final = 4_000
 """The log is folded into the file when it has grown to 32 MiB: rarer is faster, larger."""
 
+_MAGIC: Final = b"SQLite format 3\0"
+_HEADER_BYTES: Final = 100
+_HEADER_NUMBERS: Final = struct.Struct(">I4xI")
+_HEADER_NUMBERS_AT: Final = 60
+"""``user_version`` and ``application_id``: https://www.sqlite.org/fileformat.html#the_database_header"""
+
+_NAME_PART: Final = 50
+"""Characters of the name that are repeated in that of the file under construction: a name may be
+as long as a file system allows."""
+
+_under_construction: Final[set[str]] = set()
+"""Files that threads of this process are making at this moment."""
+
 _NOT_A_DATABASE_HINT: Final = (
     "Name a file that rustassistant made, or a new name for it to make one; "
     "this file was left as it is."
@@ -55,7 +71,8 @@ def errors_named(path: str) -> Iterator[None]:
         raise ForeignFileError(
             f"{place} is not a SQLite database", hint=_NOT_A_DATABASE_HINT
         ) from None
-    except apsw.CorruptError as error:
+    except (apsw.CorruptError, apsw.SQLError, apsw.FormatError, UnicodeDecodeError) as error:
+        # All SQL is our own, so what does not fit it is a table that is not as we made it.
         raise DamagedError(f"{place} is damaged: {error}") from None
     except apsw.ReadOnlyError:
         raise _cannot_write(path) from None
@@ -85,7 +102,11 @@ def _why_not_writable(path: str) -> str:
 
 
 def open_for_reading(path: str) -> apsw.Connection:
-    """A read-only connection. Raises NotFoundError, ForeignFileError, NewerFileError, …"""
+    """A connection that changes nothing. Raises NotFoundError, ForeignFileError, NewerFileError, …
+
+    It is opened for writing where we may, because a connection that may not leaves its log and
+    shared memory lying beside the file when it is closed.
+    """
     if not os.path.exists(path):
         raise NotFoundError(
             f"the database {printable(path)} does not exist",
@@ -94,7 +115,7 @@ def open_for_reading(path: str) -> apsw.Connection:
     _check_place(path)
     with errors_named(path):
         _check_header(path)
-        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(*_for_reading(path))
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.execute("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON")
@@ -105,17 +126,28 @@ def open_for_reading(path: str) -> apsw.Connection:
     return connection
 
 
+def _for_reading(path: str) -> tuple[str, int]:
+    """Name and flags to open a database with, by what we may do where it lies."""
+    directory_is_ours = os.access(os.path.dirname(path), os.W_OK)
+    if directory_is_ours and os.access(path, os.W_OK):
+        return path, apsw.SQLITE_OPEN_READWRITE
+    log = path + "-wal"
+    if directory_is_ours or (os.path.exists(log) and os.path.getsize(log)):
+        return path, apsw.SQLITE_OPEN_READONLY
+    # SQLite can't make the shared memory that reading needs, and nothing is in a log.
+    uri = f"file:{quote(os.fsencode(path))}?immutable=1"
+    return uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+
+
 def open_for_writing(path: str) -> apsw.Connection:
     """The connection of the one writer; the file is made if there is none.
 
     ``synchronous=FULL`` because with NORMAL, in WAL mode, a power cut can take back a commit that
     was reported: https://www.sqlite.org/pragma.html#pragma_synchronous
     """
-    _check_place(path)
+    check_writable(path)
     with errors_named(path):
-        if os.path.exists(path):
-            _check_header(path)
-        else:
+        if not os.path.exists(path):
             _create(path)
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
@@ -160,60 +192,90 @@ def nearest_directory(path: str) -> str:
 
 
 def _check_place(path: str) -> None:
+    place = printable(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DestinationError(
+            f"{place} has a name that is not UTF-8, which SQLite cannot open",
+            hint="Give the file or its directory another name.",
+        ) from None
     if os.path.isdir(path):
         raise DestinationError(
-            f"{printable(path)} is a directory, not a database",
-            hint=f"Name a file in it, such as {printable(os.path.join(path, 'cache.db'))}.",
+            f"{place} is a directory, not a database",
+            hint=f"Name a file in it, such as {os.path.join(place, 'cache.db')}.",
         )
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ForeignFileError(f"{printable(path)} is not a regular file")
-    kind = network_file_system(nearest_directory(path))
+        raise ForeignFileError(f"{place} is not a regular file")
+    directory = nearest_directory(path)
+    if not os.path.isdir(directory):
+        raise DestinationError(
+            f"{printable(directory)} is a file, not a directory",
+            hint="Name a place whose directory exists or can be made.",
+        )
+    kind = network_file_system(directory)
     if kind:
-        raise UnsafePlaceError(f"{printable(path)} lies on a network file system ({kind})")
+        raise UnsafePlaceError(f"{place} lies on a network file system ({kind})")
 
 
 def _check_header(path: str) -> None:
     """Refuse what is not ours before anything can change it.
 
-    ``immutable`` keeps SQLite from making a log or taking a lock; the header is the main file's
-    from the file's first moment on (see `_create`). Plain ``open`` would not do: closing it would
-    drop the locks that another connection of this process holds.
+    The header's numbers are in the main file from its first moment on (see `_create`). It is read
+    through SQLite's own file layer: closing a plain descriptor would drop the locks that another
+    connection of this process holds, and a connection would make a log beside the file.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
     """
     if os.path.getsize(path) == 0:
         raise ForeignFileError(
             f"{printable(path)} is an empty file that rustassistant did not make",
             hint="Remove it if nobody needs it, and run the same command again.",
         )
-    uri = "file:" + "".join(
-        chr(byte) if chr(byte).isalnum() or chr(byte) in "/._-" else f"%{byte:02X}"
-        for byte in os.fsencode(os.path.abspath(path))
-    )
-    connection = apsw.Connection(
-        uri + "?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    )
-    try:
-        application_id = connection.pragma("application_id")
-        version = connection.pragma("user_version")
-    finally:
-        connection.close()
+    header = _read_header(path)
+    if not _is_database(header):
+        raise ForeignFileError(
+            f"{printable(path)} is not a SQLite database", hint=_NOT_A_DATABASE_HINT
+        )
+    version, application_id = _HEADER_NUMBERS.unpack_from(header, _HEADER_NUMBERS_AT)
     if application_id != APPLICATION_ID:
         raise ForeignFileError(
             f"{printable(path)} is a SQLite database of another program",
             hint=_NOT_A_DATABASE_HINT,
         )
-    if version > SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise NewerFileError(
             f"{printable(path)} has format {version}; this version knows formats up to "
             f"{SCHEMA_VERSION}"
         )
 
 
+def _is_database(header: bytes) -> bool:
+    """Magic, and a page size that there is: a text may begin with the magic too."""
+    if not header.startswith(_MAGIC):
+        return False
+    page_size = int.from_bytes(header[16:18], "big")
+    return page_size == 1 or (page_size >= 512 and page_size.bit_count() == 1)
+
+
+def _read_header(path: str) -> bytes:
+    if os.path.getsize(path) < _HEADER_BYTES:
+        return b""
+    flags = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
+    file = apsw.VFSFile("", path, flags)
+    try:
+        return file.xRead(_HEADER_BYTES, 0)
+    finally:
+        file.xClose()
+
+
 def _create(path: str) -> None:
     """Make the file whole under another name, then give it its own: it is never half there."""
     directory, name = os.path.split(path)
     make_directories(directory)
-    _remove_stale(directory, name)
-    temporary = os.path.join(directory, f".{name}.new-{os.getpid()}")
+    prefix = os.path.join(directory, f".{name[:_NAME_PART]}.new-")
+    _remove_stale(prefix)
+    temporary = f"{prefix}{os.getpid()}-{token_hex(4)}"
+    _under_construction.add(temporary)
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         _write_schema(temporary)
@@ -224,6 +286,7 @@ def _create(path: str) -> None:
         for suffix in ("", "-journal", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(temporary + suffix)
+        _under_construction.discard(temporary)
 
 
 def _write_schema(path: str) -> None:
@@ -256,24 +319,27 @@ def _publish(temporary: str, path: str) -> None:
         os.close(directory)
 
 
-def _remove_stale(directory: str, name: str) -> None:
+def _remove_stale(prefix: str) -> None:
     """What a process that died while making the file has left behind."""
-    prefix = f".{name}.new-"
-    for leftover in os.listdir(directory):
-        if not leftover.startswith(prefix):
-            continue
-        owner = leftover.removeprefix(prefix).split("-")[0]
-        if owner.isdigit() and not os.path.exists(f"/proc/{owner}") and _is_gone(int(owner)):
-            with suppress(OSError):
-                os.unlink(os.path.join(directory, leftover))
+    directory, start = os.path.split(prefix)
+    with suppress(OSError):  # a directory that may be written to, but not listed
+        for leftover in os.listdir(directory):
+            path = os.path.join(directory, leftover)
+            owner = leftover.removeprefix(start).split("-")[0]
+            if leftover.startswith(start) and owner.isdecimal() and _is_gone(int(owner), path):
+                with suppress(OSError):
+                    os.unlink(path)
 
 
-def _is_gone(process: int) -> bool:
+def _is_gone(process: int, path: str) -> bool:
+    """Whether nobody is at work on a file any more that a process with this id began."""
+    if process == os.getpid():  # in a container, ids are used again soon
+        return not any(path.startswith(ours) for ours in _under_construction)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except OSError:
         return False
     return False
 

@@ -47,25 +47,39 @@ class Identifiers:
         self._files_complete = False
         self.new_files: list[tuple[int, int, str, bytes, int | None, int]] = []
 
+    def existing(self, folder: Folder) -> FolderIds | None:
+        """Ids of a folder and its repository, or None if it is not there."""
+        ids = self._folders.get(folder)
+        if ids is None:
+            row = self._execute(
+                "SELECT d.id, r.id FROM repositories r JOIN folders d ON d.repository_id = r.id"
+                " WHERE r.path = ? AND ifnull(r.directory, '') = ?"
+                " AND d.cache_type = ? AND d.layout = ? AND d.subfolder = ?",
+                (
+                    folder.repository.path,
+                    folder.repository.directory or "",
+                    folder.cache_type,
+                    folder.layout,
+                    folder.subfolder,
+                ),
+            ).fetchone()
+            ids = None if row is None else FolderIds(*row)
+        return ids
+
     def folder(self, folder: Folder) -> FolderIds:
-        """Ids of a folder and its repository."""
+        """The same, made if it is not there."""
         ids = self._folders.get(folder)
         if ids is None:
             repository = self._repository(folder.repository)
-            values = (repository, folder.cache_type, folder.layout, folder.subfolder)
-            found = self._execute(
-                "SELECT id FROM folders WHERE repository_id = ? AND cache_type = ?"
-                " AND layout = ? AND subfolder = ?",
-                values,
-            ).get
-            if found is None:
+            ids = self.existing(folder)
+            if ids is None:
                 self._execute(
                     "INSERT INTO folders (repository_id, cache_type, layout, subfolder)"
                     " VALUES (?, ?, ?, ?)",
-                    values,
+                    (repository, folder.cache_type, folder.layout, folder.subfolder),
                 )
-                found = self._connection.last_insert_rowid()
-            ids = self._folders[folder] = FolderIds(found, repository)
+                ids = FolderIds(self._connection.last_insert_rowid(), repository)
+            self._folders[folder] = ids
         return ids
 
     def _repository(self, repository: Repository) -> int:

@@ -53,53 +53,56 @@ def _mix(word: str, one: int, two: int, three: str) -> str:
     return _xor(_xor(_rotate(word, one), _rotate(word, two)), three)
 
 
-def _words(block: str) -> str:
-    """The sixteen words of a block, each looked up in ``word``."""
-    return ",".join(f"(SELECT value FROM word WHERE i={block}*16+{word})" for word in _WORDS)
-
-
 def sha256_sql(text: str) -> str:
     """A scalar SQL expression: the SHA-256 of the SQL text ``text``, as 64 lower-case hex digits.
 
-    One row of ``digest`` is the state before one round: the sums ``s*`` so far, the working
-    variables, and the sixteen words of the schedule that the next rounds need.
+    A row of ``digest`` is the state between two steps: the sums ``s*`` so far, the working
+    variables, and the sixteen words that come next. A block takes 81 steps: 16 that read a word
+    each (``step`` from -16), 64 rounds, and one that adds up. Everything a step needs is in the
+    row: what depends on the row of an outer query would be computed anew at each mention.
     """
     sums = ",".join(f"s{name}" for name in _STATE)
+    variables = ",".join(_STATE)
     words = ",".join(f"w{index}" for index in _WORDS)
-    constants = ",".join(f"({index},{value})" for index, value in enumerate(_ROUND_CONSTANTS))
+    shifted = ",".join(f"w{index}" for index in _WORDS[1:])
     initial = ",".join(map(str, _INITIAL))
     added = ",".join(f"(s{name}+{name})&{_MASK}" for name in _STATE)
+    constants = ",".join(f"({index},{value})" for index, value in enumerate(_ROUND_CONSTANTS))
+    word = "|".join(
+        f"(instr('123456789ABCDEF',substr(digits,block*128+step*8+{129 + nibble},1))"
+        f"<<{28 - nibble * 4})"
+        for nibble in range(8)
+    )
     choose = _xor("(e&f)", f"(({_MASK}-e)&g)")
     majority = _xor(_xor("(a&b)", "(a&c)"), "(b&c)")
     temp1 = f"h+{_mix('e', 6, 11, _rotate('e', 25))}+{choose}+k.value+w0"
     temp2 = f"{_mix('a', 2, 13, _rotate('a', 22))}+{majority}"
     following = f"w0+{_mix('w1', 7, 18, '(w1>>3)')}+w9+{_mix('w14', 17, 19, '(w14>>10)')}"
-    shifted = ",".join(f"w{index}" for index in _WORDS[1:])
     state_hex = "||".join(f"printf('%08x',s{name})" for name in _STATE)
     return f"""(WITH RECURSIVE
-number(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM number, padded WHERE i+1 < blocks*16),
-message(bytes) AS (SELECT CAST({text} AS BLOB)),
-padded(digits, blocks) AS (
-  SELECT hex(bytes)||'80'||hex(zeroblob((119-length(bytes)%64)%64))
-         ||printf('%016X',length(bytes)*8), (length(bytes)+72)/64 FROM message),
-word(i, value) AS (
-  SELECT w.i, (SELECT sum(instr('123456789ABCDEF',substr(digits,w.i*8+n.i+1,1))<<(28-n.i*4))
-               FROM number n WHERE n.i < 8)
-  FROM number w, padded),
 k(round, value) AS (VALUES {constants}),
-digest(block, round, {sums}, {",".join(_STATE)}, {words}) AS (
-  SELECT 0, 0, {initial}, {initial}, {_words("0")} FROM padded
+message(bytes) AS (SELECT CAST({text} AS BLOB)),
+digest(digits, blocks, block, step, {sums}, {variables}, {words}) AS (
+  SELECT hex(bytes)||'80'||hex(zeroblob((119-length(bytes)%64)%64))
+         ||printf('%016X',length(bytes)*8),
+         (length(bytes)+72)/64, 0, -16, {initial}, {initial}, {",".join("0" for _ in _WORDS)}
+  FROM message
   UNION ALL
-  SELECT block, digest.round+1, {sums},
+  SELECT digits, blocks, block, step+1, {sums}, {variables}, {shifted}, {word}
+  FROM digest WHERE step < 0 AND block < blocks
+  UNION ALL
+  SELECT digits, blocks, block, step+1, {sums},
          ({temp1}+{temp2})&{_MASK}, a, b, c, (d+{temp1})&{_MASK}, e, f, g,
          {shifted}, ({following})&{_MASK}
-  FROM digest JOIN k ON k.round = digest.round JOIN padded WHERE block < blocks
+  FROM digest CROSS JOIN k ON k.round = step
   UNION ALL
-  SELECT block+1, 0, {added}, {added}, {_words("(block+1)")} FROM digest, padded WHERE round = 64
+  SELECT digits, blocks, block+1, -16, {added}, {added}, {words}
+  FROM digest WHERE step = 64
 )
-SELECT {state_hex} FROM digest, padded WHERE block = blocks)"""
+SELECT {state_hex} FROM digest WHERE block = blocks)"""
 
 
 CACHE_KEY_SQL: Final = sha256_sql(
-    "lower(hex(f.hash))||':'||p.model||':'||ifnull(p.prompt_hash,'')||':'||ifnull(p.schema_version,1)"
+    "lower(hex(f.hash))||':'||p.model||':'"
+    "||ifnull(p.prompt_hash,'')||':'||ifnull(p.schema_version,1)"
 )

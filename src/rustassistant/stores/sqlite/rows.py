@@ -8,8 +8,8 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from rustassistant.codec import Decoder
-from rustassistant.entry import Entry
+from rustassistant.codec import Decoder, seal
+from rustassistant.entry import Entry, Producer
 from rustassistant.entry_json import parse
 from rustassistant.errors import DamagedError, EntryError
 from rustassistant.stores.base import Candidate
@@ -17,9 +17,9 @@ from rustassistant.stores.base import Candidate
 ENTRY_SQL: Final = """
 SELECT e.id, r.path, d.cache_type, f.path, f.hash, e.analyzed_at,
        p.provider, p.model, p.prompt_hash, p.schema_version, e.tokens_used, f.size,
-       ifnull(e.result, o.result), ifnull(e.result_digest, o.result_digest),
+       ifnull(e.result, o.result), e.result_digest,
        iif(e.result IS NULL, o.dictionary_id, e.dictionary_id),
-       e.original, e.dictionary_id
+       e.original, e.dictionary_id, e.seal
 FROM {source}
 JOIN folders d ON d.id = e.folder_id
 JOIN repositories r ON r.id = d.repository_id
@@ -84,9 +84,14 @@ class EntryReader:
     def _checked(self, row: tuple[Any, ...]) -> Entry:
         (_, repository, cache_type, file_path, file_hash, analyzed_at, provider, model,
          prompt_hash, schema_version, tokens_used, file_size, frame, digest, dictionary_id,
-         original, own_dictionary_id) = row  # fmt: skip
-        if frame is None or digest is None:
+         original, own_dictionary_id, its_seal) = row  # fmt: skip
+        if frame is None:
             raise DamagedError("its result is missing")
+        producer = Producer(provider, model, prompt_hash, schema_version)
+        if its_seal != seal(
+            cache_type, file_path, file_hash, file_size, producer, analyzed_at, tokens_used, digest
+        ):
+            raise DamagedError("its columns are not what was stored")
         entry = Entry(
             repository=repository,
             cache_type=cache_type,

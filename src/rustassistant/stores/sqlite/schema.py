@@ -30,6 +30,9 @@ def place_of(repository_id: int, path: str) -> int:
     return crc32(path.encode(), repository_id)
 
 
+_SECONDS: Final = "e.analyzed_at / 1000000000 - (e.analyzed_at % 1000000000 < 0)"
+"""Rounded down, which SQLite's division does not do before 1970."""
+
 TABLES: Final = f"""
 CREATE TABLE repositories (
     id         INTEGER PRIMARY KEY,
@@ -56,7 +59,7 @@ CREATE TABLE producers (
     schema_version  INTEGER   -- likewise; then it counts as 1
 ) STRICT;
 CREATE UNIQUE INDEX producers_by_parts
-    ON producers (model, provider, ifnull(prompt_hash, ''), ifnull(schema_version, -1));
+    ON producers (model, provider, ifnull(prompt_hash, x''), ifnull(schema_version, x''));
 
 CREATE TABLE dictionaries (
     id          INTEGER PRIMARY KEY,
@@ -84,20 +87,20 @@ CREATE TABLE entries (
     producer_id    INTEGER NOT NULL REFERENCES producers,
     analyzed_at    INTEGER NOT NULL,           -- nanoseconds since 1970, UTC
     tokens_used    INTEGER,
-    result         BLOB,                       -- a zstd frame
-    result_digest  BLOB,                       -- SHA-256 of the text in it
+    result         BLOB,                       -- a zstd frame with its JSON text
     result_of      INTEGER REFERENCES entries, -- or the entry with the same result
+    result_digest  BLOB NOT NULL CHECK (length(result_digest) = 32), -- SHA-256 of its text
     dictionary_id  INTEGER REFERENCES dictionaries,
     original       BLOB,     -- the whole file, where the columns would not give it back
     source_name    BLOB,     -- the file's name, where its path does not imply it
     source_stamp   INTEGER,  -- tells whether the file has changed since it was read
-    CHECK ((result IS NULL) = (result_of IS NOT NULL)),
-    CHECK ((result IS NULL) = (result_digest IS NULL))
+    seal           INTEGER NOT NULL, -- CRC-32 of all columns that tell what this is
+    CHECK ((result IS NULL) = (result_of IS NOT NULL))
 ) STRICT;
 CREATE INDEX entries_by_file ON entries (file_id);
 CREATE INDEX entries_by_folder ON entries (folder_id);
 CREATE INDEX entries_by_result ON entries (substr(result_digest, 1, {HASH_PREFIX}))
-    WHERE result_digest IS NOT NULL;
+    WHERE result IS NOT NULL;
 CREATE INDEX entries_by_owner ON entries (result_of) WHERE result_of IS NOT NULL;
 
 -- Further places where the very same entry lay.
@@ -132,8 +135,8 @@ SELECT e.id,
        ifnull(e.result, o.result) AS result_blob,
        e.tokens_used,
        f.size AS file_size,
-       datetime(e.analyzed_at / 1000000000, 'unixepoch') AS created_at,
-       datetime(e.analyzed_at / 1000000000, 'unixepoch') AS last_accessed,
+       datetime({_SECONDS}, 'unixepoch') AS created_at,
+       datetime({_SECONDS}, 'unixepoch') AS last_accessed,
        0 AS access_count
 FROM entries e
 JOIN files f ON f.id = e.file_id

@@ -33,7 +33,7 @@ class SqliteStore:
     """A cache database at ``path``. Opens it for each operation, and keeps nothing open."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(path)
+        self.path = os.path.realpath(path)
 
     def info(self) -> StoreInfo:
         """Where it is and its size, the write-ahead log included. A missing one has size 0."""

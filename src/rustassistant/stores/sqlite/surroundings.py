@@ -6,6 +6,7 @@ Both are read from Linux's /proc; elsewhere the answers are "unknown", never an 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
@@ -16,19 +17,21 @@ _NETWORK: Final = frozenset(
      "fuse.s3fs", "fuse.glusterfs", "fuse.davfs2", "fuse.gcsfuse", "fuse.cephfs")
 )  # fmt: skip
 
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+
 
 def network_file_system(path: str) -> str | None:
     """The kind of network file system that ``path`` lies on, or None for a local or unknown one."""
-    path = os.path.realpath(path)
-    best = ("", "")
-    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+    place = os.fsencode(os.path.realpath(path))
+    best, kind = b"", ""
+    with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
         for line in mounts:
-            before, _, after = line.partition(" - ")
-            point = before.split(" ")[4].encode().decode("unicode_escape")
-            inside = path == point or path.startswith(point.rstrip("/") + "/")
-            if inside and len(point) >= len(best[0]):
-                best = (point, after.split(" ", 1)[0])
-    return best[1] if best[1] in _NETWORK else None
+            before, _, after = line.partition(b" - ")
+            point = _OCTAL.sub(lambda code: bytes([int(code[1], 8)]), before.split(b" ")[4])
+            inside = place == point or place.startswith(point.rstrip(b"/") + b"/")
+            if inside and len(point) >= len(best):
+                best, kind = point, after.split(b" ", 1)[0].decode("ascii", "replace")
+    return kind if kind in _NETWORK else None
 
 
 def lock_holder(path: str) -> str:

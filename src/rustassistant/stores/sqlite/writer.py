@@ -21,7 +21,7 @@ from rustassistant.stores.sqlite.schema import HASH_PREFIX
 _OWNERS_AT_ONCE: Final = 256
 _FIND_OWNERS: Final = f"""
 SELECT result_digest, id FROM entries INDEXED BY entries_by_result
-WHERE result_digest IS NOT NULL
+WHERE result IS NOT NULL
   AND substr(result_digest, 1, {HASH_PREFIX}) IN ({",".join("?" * _OWNERS_AT_ONCE)})
 """
 _FIND_EQUAL = """
@@ -36,8 +36,9 @@ SELECT rowid, source_stamp FROM copies WHERE entry_id = ? AND folder_id = ? AND 
 _ADD_FILE = "INSERT INTO files (id, repository_id, path, hash, size, place) VALUES (?,?,?,?,?,?)"
 _ADD_ENTRY = """
 INSERT INTO entries (id, file_id, folder_id, producer_id, analyzed_at, tokens_used, result,
-                     result_digest, result_of, dictionary_id, original, source_name, source_stamp)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     result_of, result_digest, dictionary_id, original, source_name,
+                     source_stamp, seal)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _KNOWN = """
 SELECT f.path, e.source_name, e.source_stamp FROM entries e JOIN files f ON f.id = e.file_id
@@ -65,8 +66,9 @@ class SqliteWriter:
         """Start a transaction; if others wrote since the last one, forget what we remember."""
         with errors_named(self._path):
             self._execute("BEGIN IMMEDIATE")
-        version = self._connection.pragma("data_version")
-        if version != self._version:
+            version = self._connection.pragma("data_version")
+            if version == self._version:
+                return
             self._version = version
             self._ids = Identifiers(self._connection)
             self._next_entry: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM entries").get
@@ -91,17 +93,20 @@ class SqliteWriter:
         """Stamps by the name each file had in that folder."""
         stamps: defaultdict[str, list[int]] = defaultdict(list)
         with errors_named(self._path):
-            folder_id = self._ids.folder(folder).folder
-            for path, name, stamp in self._execute(_KNOWN, (folder_id,)):
+            ids = self._ids.existing(folder)
+            if ids is None:
+                return {}
+            for path, name, stamp in self._execute(_KNOWN, (ids.folder,)):
                 stamps[file_name(path) if name is None else os.fsdecode(name)].append(stamp)
         return stamps
 
     def dictionaries(self) -> Sequence[Dictionary]:
         """The newest of each type."""
-        rows = self._execute(
-            "SELECT max(id), cache_type, data FROM dictionaries GROUP BY cache_type ORDER BY 1"
-        )
-        return [Dictionary(*row) for row in rows]
+        with errors_named(self._path):
+            rows = self._execute(
+                "SELECT max(id), cache_type, data FROM dictionaries GROUP BY cache_type ORDER BY 1"
+            )
+            return [Dictionary(*row) for row in rows]
 
     def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
         """Keep a dictionary under its SHA-256."""
@@ -162,7 +167,7 @@ class SqliteWriter:
         self._next_entry += 1
         digest = record.result_digest
         owner = owners.setdefault(digest, entry_id)
-        holds, points = (digest, None) if owner == entry_id else (None, owner)
+        shared = owner != entry_id
         self._new_entries.append(
             (
                 entry_id,
@@ -171,13 +176,14 @@ class SqliteWriter:
                 producer_id,
                 record.analyzed_at,
                 record.tokens_used,
-                None if holds is None else record.result,
-                holds,
-                points,
+                None if shared else record.result,
+                owner if shared else None,
+                digest,
                 record.dictionary_id,
                 record.original,
                 record.name,
                 record.stamp,
+                record.seal,
             )
         )
 
