@@ -21,7 +21,7 @@ import msgspec
 import zstandard
 
 from rustassistant.entry import Entry, Producer
-from rustassistant.errors import DamagedError, RustAssistantError
+from rustassistant.errors import DamagedError, UsageError
 
 MAX_TEXT_BYTES: Final = 64 * 2**20
 """The longest JSON text that is kept or given back. Real ones are a few KiB; what claims more
@@ -217,7 +217,7 @@ def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None
 def check_level(level: int) -> int:
     """The level itself, if zstd has it (1 to 22)."""
     if not 1 <= level <= zstandard.MAX_COMPRESSION_LEVEL:
-        raise RustAssistantError(
+        raise UsageError(
             f"compression level {level} does not exist",
             hint=f"Choose one from 1 (fastest) to {zstandard.MAX_COMPRESSION_LEVEL} (smallest).",
         )

@@ -8,6 +8,7 @@ bytes as ``original``, so that nothing of a file is ever lost.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Annotated, Final, NamedTuple, TypeVar
 
@@ -18,8 +19,13 @@ from rustassistant.entry import JSON_KEY_DIGITS, Entry, full_key
 from rustassistant.errors import EntryError
 from rustassistant.timestamps import format_rfc3339, parse_rfc3339
 
+MAX_NESTING: Final = 256
+"""Levels of arrays and objects. The Rust program writes and reads 128 at most."""
+
 _T = TypeVar("_T")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
@@ -101,14 +107,33 @@ def _decode(text: bytes) -> _EntryFile:
             text.decode()
         except UnicodeDecodeError as error:
             raise EntryError(f"not valid UTF-8: {error.reason} at byte {error.start}") from None
+    if _nests_too_deeply(text):
+        raise EntryError(f"the JSON is nested more than {MAX_NESTING} levels deep")
     try:
         return _DECODER.decode(text.removeprefix(_BYTE_ORDER_MARK))
     except msgspec.ValidationError as error:
         raise EntryError(f"not an entry: {error}") from None
     except msgspec.DecodeError as error:
         raise EntryError(_why_not_json(text, error)) from None
-    except RecursionError:
-        raise EntryError("the JSON is nested too deeply to be read safely") from None
+
+
+def _nests_too_deeply(text: bytes) -> bool:
+    """Whether brackets lie deeper in each other than `MAX_NESTING`.
+
+    Readers recurse, so what is read today could overflow a deeper stack tomorrow; a fixed limit
+    makes it fail now or never.
+    """
+    if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
+        return False
+    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKETS)
+    for _ in range(MAX_NESTING):
+        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(brackets):
+            break  # nothing is left, or it is no JSON, which the parser says better
+        brackets = shorter
+    else:
+        return bool(brackets)
+    return brackets.startswith((b"[" * (MAX_NESTING + 1), b"{" * (MAX_NESTING + 1)))
 
 
 def _why_not_json(text: bytes, error: msgspec.DecodeError) -> str:

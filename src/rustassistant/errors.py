@@ -106,5 +106,11 @@ class EntryError(RustAssistantError):
     """One source file is not an entry that can be kept; the message says why."""
 
 
+class WorkersUnavailableError(RustAssistantError):
+    """Worker processes can't be started on this machine."""
+
+    default_hint = "Run again with --jobs 1 to work in one process."
+
+
 class WorkerDiedError(RustAssistantError):
     """A worker process ended before it answered (killed, out of memory)."""

@@ -118,9 +118,12 @@ class CacheMigrator:
         cancelled: Cancelled | None = None,
     ) -> None:
         if jobs is not None and jobs < 1:
-            raise UsageError(f"{jobs} worker processes are too few: name at least 1")
-        self.source = Path(source).expanduser()
-        self.destination = Path(destination).expanduser()
+            raise UsageError(
+                f"{jobs} worker processes are too few",
+                hint="Name at least 1, which works in this process alone.",
+            )
+        self.source = _place(source)
+        self.destination = _place(destination)
         self._options = Options(jobs=jobs, level=check_level(level))
         self._cancelled = cancelled
         self._from = open_source(os.fspath(self.source))
@@ -145,7 +148,7 @@ class CacheMigrator:
     @property
     def backup_path(self) -> Path:
         """Where `backup` puts its copy unless told otherwise, if that is free."""
-        return Path(os.path.abspath(self.source) + ".backup")
+        return Path(f"{self.source}.backup")
 
     def migrate(
         self, progress: Callable[[MigrationProgress], None] | None = None
@@ -177,6 +180,16 @@ class CacheMigrator:
             cancelled=self._cancelled,
         )
         return _verification(comparison)
+
+
+def _place(given: Place) -> Path:
+    """Where it is, whatever the working directory may be later on."""
+    if not os.fspath(given):
+        raise UsageError(
+            "an empty path names no cache",
+            hint="Name a directory as the source and a file as the destination.",
+        )
+    return Path(os.path.abspath(Path(given).expanduser()))
 
 
 def _published(

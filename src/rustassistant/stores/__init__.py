@@ -27,6 +27,6 @@ def _open(table: dict[str, str], location: str, default: str) -> object:
     if not colon or scheme not in table:
         scheme, path = default, location
     if not path:
-        raise UsageError("an empty path names no store")
+        raise UsageError("an empty path names no store", hint="Name a file or a directory.")
     module, _, name = table[scheme].partition(":")
     return getattr(import_module(module), name)(path)

@@ -21,6 +21,7 @@ import msgspec
 
 from rustassistant.codec import Dictionary, Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
+from rustassistant.errors import DamagedError
 
 
 class Repository(msgspec.Struct, frozen=True):
@@ -279,8 +280,11 @@ class Finder(Protocol):
     def __exit__(self, *exc_info: Any) -> None:
         """Close it."""
 
-    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry]:
-        """Every entry here with that one's identity (repository, type, path, key)."""
+    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
+        """Every entry here with that one's identity (repository, type, path, key).
+
+        In place of one that can't be given back stands the error that says why.
+        """
 
     def candidates(self, file_hash: bytes) -> Sequence[Candidate]:
         """All that the store knows about files with that content, of whatever type."""

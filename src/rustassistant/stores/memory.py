@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rustassistant.codec import Decoder, Dictionary, Record
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name
-from rustassistant.errors import LockedError
+from rustassistant.errors import DamagedError, LockedError
 from rustassistant.stores.base import (
     Candidate,
     Folder,
@@ -187,7 +187,7 @@ class MemoryFinder:
     def __exit__(self, *exc_info: Any) -> None:
         """Nothing to close."""
 
-    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry]:
+    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
         """Every entry with that one's identity."""
         return [
             kept.entry

@@ -6,15 +6,17 @@ is stopped leaves nothing that could be taken for a backup.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from rustassistant.errors import BackupError, OutOfSpaceError
+from rustassistant.errors import BackupError, OutOfSpaceError, RustAssistantError
 from rustassistant.stores.base import Tree, printable
 
 _CHUNK: Final = 2**20
@@ -54,11 +56,10 @@ def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) ->
             f"the backup {printable(target)} would lie inside what it is a backup of",
             hint="Name a place outside the source.",
         )
-    total = sum(_size(file.status) for file in _walk(source))
-    parent = os.path.dirname(target)
-    _check_room(parent, total, target)
     partial = f"{target}.partial-{os.getpid()}"
     try:
+        total = sum(_size(file.status) for file in _walk(source))
+        _check_room(os.path.dirname(target), total, target)
         copy = _Copy(total, progress)
         os.mkdir(partial, 0o700)
         if tree.part is None:
@@ -71,8 +72,16 @@ def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) ->
     except OSError as error:
         raise _named(error, target) from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
     return target
+
+
+def _remove(partial: str) -> None:
+    """Remove what was copied so far, directories that were copied read-only included."""
+    for directory, _, _ in os.walk(partial):
+        with suppress(OSError):
+            os.chmod(directory, 0o700)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_room(parent: str, total: int, target: str) -> None:
@@ -88,7 +97,12 @@ def _check_room(parent: str, total: int, target: str) -> None:
         )
 
 
-def _named(error: OSError, target: str) -> BackupError:
+def _named(error: OSError, target: str) -> RustAssistantError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpaceError(
+            f"the disk of the backup {printable(target)} is full",
+            hint="Free some space, or run again without --backup: the source is never written to.",
+        )
     place = printable(error.filename) if error.filename else printable(target)
     return BackupError(
         f"the backup was not made: {place}: {error.strerror}",

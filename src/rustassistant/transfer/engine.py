@@ -22,6 +22,7 @@ from rustassistant.stores.base import (
     Source,
     Unchanged,
     Writer,
+    printable,
 )
 from rustassistant.transfer.flow import Answer, answers
 from rustassistant.transfer.plan import Options, check_room, choose_dictionaries, executor_for
@@ -145,10 +146,12 @@ class _Run:
         for item in answers(partitions, executor=executor, window=window, submit=submit):
             if isinstance(item, Failure):
                 self._report.add_failure(item)
+                self._tell(item.path)
             elif isinstance(item, Problem):
                 self._report.add_problem(item)
             else:
                 self._put(writer, item)
+                self._tell(f"{item.partition.label}/{printable(item.partition.names[-1])}")
             if self._cancelled():
                 writer.commit()
                 raise InterruptedRunError(
@@ -172,8 +175,10 @@ class _Run:
             writer.commit()
             self._uncommitted = 0
             self._committed_at = time.monotonic()
+
+    def _tell(self, current: str) -> None:
         if self._progress is not None:
-            current = f"{partition.label}/{partition.names[-1]}"
+            report = self._report
             done, migrated = report.found, report.outcomes.migrated
             total = max(self._total, done)
             self._progress(Progress(total, done, migrated, report.failed, current))

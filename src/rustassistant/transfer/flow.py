@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
 from rustassistant.errors import WorkerDiedError
-from rustassistant.stores.base import Failure, Partition, Problem
+from rustassistant.stores.base import Failure, Partition, Problem, printable
 
 Submit = Callable[[Executor, Partition], "Future[bytes]"]
 
@@ -27,6 +27,7 @@ class Answer(NamedTuple):
 class _Pending(NamedTuple):
     partition: Partition
     future: Future[bytes]
+    again: bool = False
 
 
 def answers(
@@ -36,17 +37,18 @@ def answers(
     window: int,
     submit: Submit,
 ) -> Iterator[Answer | Failure | Problem]:
-    """Send each partition through ``submit``; pass everything else on as it is.
+    """Send each partition through ``submit``; pass everything else on in its place.
 
     A partition whose worker died is tried again in halves, down to the one entry that kills
-    workers, which is then a failure like any other.
+    workers. That is tried once more, as it may have been chance, and is then a failure like any
+    other.
     """
-    pending: deque[_Pending] = deque()
+    pending: deque[_Pending | Failure | Problem] = deque()
     for item in items:
         if isinstance(item, Failure | Problem):
-            yield item
-            continue
-        pending.append(_Pending(item, submit(executor, item)))
+            pending.append(item)
+        else:
+            pending.append(_Pending(item, submit(executor, item)))
         while len(pending) >= window:
             yield from _next(pending, executor, submit)
     while pending:
@@ -54,16 +56,23 @@ def answers(
 
 
 def _next(
-    pending: deque[_Pending], executor: Executor, submit: Submit
-) -> Iterator[Answer | Failure]:
-    partition, future = pending.popleft()
+    pending: deque[_Pending | Failure | Problem], executor: Executor, submit: Submit
+) -> Iterator[Answer | Failure | Problem]:
+    item = pending.popleft()
+    if not isinstance(item, _Pending):
+        yield item
+        return
+    partition = item.partition
     try:
-        yield Answer(partition, future.result())
+        yield Answer(partition, item.future.result())
     except WorkerDiedError as error:
-        halves = partition.split()
-        if len(halves) == 1:
-            path = f"{partition.label}/{partition.names[0]}"
+        if item.again:
+            path = f"{partition.label}/{printable(partition.names[0])}"
             reason = f"{error.message} each time it was read; it may need more memory than there is"
             yield Failure(path, partition.folder.cache_type, reason)
-        else:
-            pending.extendleft(_Pending(half, submit(executor, half)) for half in reversed(halves))
+            return
+        parts = partition.split()
+        pending.extendleft(
+            _Pending(part, submit(executor, part), again=len(parts) == 1)
+            for part in reversed(parts)
+        )

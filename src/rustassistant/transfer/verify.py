@@ -65,8 +65,14 @@ def difference(finder: Finder, folder: Folder, entry: Entry) -> str:
         return f"damaged in the destination: {error.message}"
     if not found:
         return "missing from the destination"
-    closest = min((differing_fields(entry, one) for one in found), key=len)
-    return f"differs in {', '.join(closest)}" if closest else ""
+    damaged = [one for one in found if isinstance(one, DamagedError)]
+    others = [differing_fields(entry, one) for one in found if isinstance(one, Entry)]
+    closest = min(others, key=len, default=None)
+    if closest == []:
+        return ""
+    if damaged:
+        return f"damaged in the destination: {damaged[0].message}"
+    return f"differs in {', '.join(closest or ())}"
 
 
 def compare(

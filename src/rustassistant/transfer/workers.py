@@ -18,13 +18,19 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import IO, Any, Final, ParamSpec, TypeVar
 
-from rustassistant.errors import WorkerDiedError
+from rustassistant.errors import (
+    RustAssistantError,
+    WorkerDiedError,
+    WorkersUnavailableError,
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _LENGTH: Final = struct.Struct("<Q")
+_READY: Final = b"ready"
 _MAIN: Final = "import rustassistant.transfer.workers as w; w.serve()"
 
 
@@ -45,11 +51,14 @@ class WorkerPool(Executor):
     """A fixed number of worker processes, one thread each to feed it.
 
     A worker that dies fails the one call it was working on with WorkerDiedError, and another is
-    started in its place.
+    started in its place. Where none can be started, every call fails with
+    WorkersUnavailableError.
     """
 
     def __init__(self, workers: int) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
         self._threads = [
             threading.Thread(target=self._feed, name=f"worker-{number}", daemon=True)
             for number in range(workers)
@@ -59,80 +68,110 @@ class WorkerPool(Executor):
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a call for the next free worker. All of it must be picklable."""
+        request = pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)
         future: Future[_T] = Future()
-        self._calls.put((future, pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)))
+        with self._closing:
+            if self._closed:
+                raise RuntimeError("the pool has been shut down")
+            self._calls.put((future, request))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers end: after what is queued, or only what they are at."""
+        with self._closing:
+            self._closed = True
         if cancel_futures:
-            while True:
-                try:
-                    call = self._calls.get_nowait()
-                except queue.Empty:
-                    break
-                if call is not None:
-                    call[0].cancel()
+            self._cancel_queued()
         for _ in self._threads:
             self._calls.put(None)
         if wait:
             for thread in self._threads:
                 thread.join()
 
+    def _cancel_queued(self) -> None:
+        while True:
+            try:
+                call = self._calls.get_nowait()
+            except queue.Empty:
+                return
+            if call is not None:
+                call[0].cancel()
+
     def _feed(self) -> None:
-        worker = _Worker()
-        try:
-            while (call := self._calls.get()) is not None:
-                future, request = call
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    succeeded, value = worker.call(request)
-                except (OSError, EOFError):
-                    status = worker.stop()
-                    future.set_exception(WorkerDiedError(f"a worker died ({_how(status)})"))
-                    worker = _Worker()
-                    continue
-                if succeeded:
-                    future.set_result(value)
-                else:
-                    future.set_exception(value)
-        finally:
+        worker = _start()
+        while (call := self._calls.get()) is not None:
+            future, request = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            if isinstance(worker, WorkersUnavailableError):
+                future.set_exception(worker)
+                continue
+            try:
+                succeeded, value = worker.call(request)
+            except (OSError, EOFError):
+                status = worker.stop()
+                future.set_exception(WorkerDiedError(f"a worker died ({_how(status)})"))
+                worker = _start()
+                continue
+            if succeeded:
+                future.set_result(value)
+            else:
+                future.set_exception(value)
+        if isinstance(worker, _Worker):
             worker.stop()
 
 
 def _how(status: int) -> str:
-    if status < 0:
+    if status >= 0:
+        return f"exit code {status}"
+    try:
         return f"killed by {signal.Signals(-status).name}"
-    return f"exit code {status}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+def _start() -> _Worker | WorkersUnavailableError:
+    try:
+        worker = _Worker()
+    except OSError as error:
+        return WorkersUnavailableError(f"worker processes can't be started: {error}")
+    if worker.is_ready():
+        return worker
+    status = _how(worker.stop())
+    return WorkersUnavailableError(f"a worker process ended before it was ready ({status})")
 
 
 class _Worker:
-    """One worker process, spoken to over its own standard input and output."""
+    """One worker process, spoken to over its own standard input and output.
+
+    It is in a process group of its own: Ctrl-C in a terminal is for the parent to handle.
+    """
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN],
+            [sys.executable, "-P", "-c", _MAIN],  # -P: run nothing that lies where we stand
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            process_group=0,
         )
+
+    def is_ready(self) -> bool:
+        """Wait until it has started; False if it never will."""
+        return self._pipe(self._process.stdout).read(len(_READY)) == _READY
 
     def call(self, request: bytes) -> tuple[bool, Any]:
         """Send a call, wait for its answer. Raises OSError or EOFError if the worker is gone."""
         _send(self._pipe(self._process.stdin), request)
-        answer: tuple[bool, Any] = pickle.loads(  # noqa: S301 - from our own child
-            _receive(self._pipe(self._process.stdout))
-        )
+        message = _receive(self._pipe(self._process.stdout))
+        answer: tuple[bool, Any] = pickle.loads(message)  # noqa: S301 - from our own child
         return answer
 
     def stop(self) -> int:
         """Close its input, which ends it, and return its exit status."""
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with suppress(OSError):  # it died with a request half sent
                 self._pipe(pipe).close()
-            except OSError:
-                continue  # it died with a request half sent
         return self._process.wait()
 
     @staticmethod
@@ -160,21 +199,31 @@ def _receive(pipe: IO[bytes]) -> bytes:
 
 def serve() -> None:
     """A worker's whole life: answer calls until the parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not end up between the answers
-    while True:
-        try:
-            request = _receive(calls)
-        except EOFError:
-            return
-        try:
-            fn, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
-            answer: tuple[bool, Any] = (True, fn(*args, **kwargs))
-        except Exception as error:
-            answer = (False, error)
-        try:
-            _send(answers, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
-        except BrokenPipeError:
-            return
+    with suppress(BrokenPipeError, EOFError):
+        answers.write(_READY)
+        answers.flush()
+        while True:
+            _send(answers, _answer(_receive(calls)))
+
+
+def _answer(request: bytes) -> bytes:
+    try:
+        fn, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
+        return pickle.dumps((True, fn(*args, **kwargs)), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        return _packed(error)
+
+
+def _packed(error: Exception) -> bytes:
+    """An answer that the parent can raise, whatever the error is made of."""
+    try:
+        message = pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
+        pickle.loads(message)  # noqa: S301 - our own; some pickle but do not unpickle
+    except Exception:
+        told = RustAssistantError(f"{type(error).__name__} in a worker: {error}")
+        return pickle.dumps((False, told), pickle.HIGHEST_PROTOCOL)
+    return message

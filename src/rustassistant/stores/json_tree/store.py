@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.entry_json import file_name, parse
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import (
@@ -185,5 +186,5 @@ def _mean_size(samples: Sequence[JsonPartition]) -> float:
     sizes = []
     for path in paths[:: max(1, len(paths) // 400)]:
         with suppress(OSError):
-            sizes.append(os.lstat(path).st_size)
+            sizes.append(min(os.lstat(path).st_size, MAX_TEXT_BYTES))  # larger ones are refused
     return sum(sizes) / len(sizes) if sizes else 0.0

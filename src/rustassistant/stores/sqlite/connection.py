@@ -71,7 +71,13 @@ def errors_named(path: str) -> Iterator[None]:
         raise ForeignFileError(
             f"{place} is not a SQLite database", hint=_NOT_A_DATABASE_HINT
         ) from None
-    except (apsw.CorruptError, apsw.SQLError, apsw.FormatError, UnicodeDecodeError) as error:
+    except (
+        apsw.CorruptError,
+        apsw.SQLError,
+        apsw.FormatError,
+        apsw.ConstraintError,
+        UnicodeDecodeError,
+    ) as error:
         # All SQL is our own, so what does not fit it is a table that is not as we made it.
         raise DamagedError(f"{place} is damaged: {error}") from None
     except apsw.ReadOnlyError:

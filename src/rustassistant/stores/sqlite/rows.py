@@ -53,8 +53,13 @@ class EntryReader:
             raise DamagedError(f"dictionary {dictionary_id} is missing")
         return bytes(row[0])
 
-    def select(self, source: str, condition: str, values: Iterable[Any]) -> Iterator[Entry]:
-        """Entries from the tables ``e`` and ``f`` joined as ``source`` says."""
+    def select(
+        self, source: str, condition: str, values: Iterable[Any]
+    ) -> Iterator[Entry | DamagedError]:
+        """Entries from the tables ``e`` and ``f`` joined as ``source`` says.
+
+        One that is damaged comes as the error, so that it hides no other.
+        """
         sql = ENTRY_SQL.format(source=source) + condition
         for row in self._connection.execute(sql, tuple(values)):
             yield self._entry(row)
@@ -72,14 +77,14 @@ class EntryReader:
         """The text of a frame."""
         return self._decoder.decode(frame, dictionary_id)
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
+    def _entry(self, row: tuple[Any, ...]) -> Entry | DamagedError:
         entry_id, repository, cache_type, file_path = row[:4]
         try:
             return self._checked(row)
         except (DamagedError, EntryError) as error:
-            raise DamagedError(
+            return DamagedError(
                 f"entry {entry_id} ({cache_type} of {file_path} in {repository}): {error.message}"
-            ) from None
+            )
 
     def _checked(self, row: tuple[Any, ...]) -> Entry:
         (_, repository, cache_type, file_path, file_hash, analyzed_at, provider, model,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import apsw
 
 from rustassistant.entry import Entry
-from rustassistant.errors import RustAssistantError
+from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import Candidate, Folder, Query, Repository, StoreInfo, printable
 from rustassistant.stores.sqlite.connection import (
     check_writable,
@@ -86,7 +86,7 @@ class SqliteFinder:
     def __enter__(self) -> SqliteFinder:
         self._connection = open_for_reading(self._path)
         self._reader = EntryReader(self._connection)
-        self._repository: tuple[Repository, int | None] | None = None
+        self._repository: tuple[Repository, int] | None = None
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -94,8 +94,8 @@ class SqliteFinder:
             self._connection.close()
             self._connection = None
 
-    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry]:
-        """Every entry of that one's repository, type, path and key."""
+    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
+        """Every entry of that one's repository, type, path and key, or why it can't be read."""
         condition = _BY_HASH + (
             " AND f.place = ? AND f.repository_id = ? AND f.path = ?"
             " AND d.cache_type = ? AND p.model = ?"
@@ -109,7 +109,9 @@ class SqliteFinder:
             wanted = (place, repository_id, entry.file_path, folder.cache_type, entry.model)
             bindings = (entry.file_hash[:HASH_PREFIX], entry.file_hash, *wanted)
             found = list(rows.select(_FILES_FIRST, condition, bindings))
-        return [one for one in found if one.identity == entry.identity]
+        return [
+            one for one in found if isinstance(one, DamagedError) or one.identity == entry.identity
+        ]
 
     def _repository_id(self, repository: Repository) -> int | None:
         if self._repository is None or self._repository[0] != repository:
@@ -117,6 +119,8 @@ class SqliteFinder:
                 "SELECT id FROM repositories WHERE path = ? AND ifnull(directory, '') = ?",
                 (repository.path, repository.directory or ""),
             )
+            if row is None:
+                return None
             self._repository = (repository, row)
         return self._repository[1]
 
@@ -135,7 +139,11 @@ class SqliteFinder:
             best = query.best(self._rows().candidates(_FILES_FIRST, condition, bindings))
             if best is None:
                 return None
-            return next(self._rows().select(_ENTRIES_FIRST, "WHERE e.id = ?", (best.id,)))
+            found = self._rows().select(_ENTRIES_FIRST, "WHERE e.id = ?", (best.id,))
+            answer = next(found, DamagedError(f"entry {best.id} is in an index only"))
+        if isinstance(answer, DamagedError):
+            raise answer
+        return answer
 
     def _rows(self) -> EntryReader:
         if self._connection is None:

@@ -1,0 +1,164 @@
+"""A checked copy of a directory tree, made before anything else is done.
+
+The copy appears under its name only when it is whole: until then it lies beside it, and a run that
+is stopped leaves nothing that could be taken for a backup.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from rustassistant.errors import BackupError, OutOfSpaceError
+from rustassistant.stores.base import Tree, printable
+
+_CHUNK: Final = 2**20
+
+ReportCopied = Callable[[int, int], None]
+"""Called with the bytes copied so far and the bytes in all."""
+
+
+class _File(NamedTuple):
+    path: str
+    status: os.stat_result
+
+
+def free_name(wanted: str) -> str:
+    """``wanted``, or if that is taken, the same with the date, and a number if need be."""
+    if not os.path.lexists(wanted):
+        return wanted
+    dated = f"{wanted}-{datetime.now().astimezone():%Y-%m-%dT%H%M%S}"
+    name, number = dated, 2
+    while os.path.lexists(name):
+        name, number = f"{dated}-{number}", number + 1
+    return name
+
+
+def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) -> str:
+    """Copy a tree to ``wanted`` or, if that exists, to a dated name beside it; return the name.
+
+    Permissions, times and links are kept; every file is read back and compared. Raises BackupError
+    or OutOfSpaceError, and then leaves nothing behind.
+    """
+    target = free_name(os.path.abspath(wanted))
+    source = tree.path if tree.part is None else os.path.join(tree.path, tree.part)
+    if os.path.commonpath([os.path.realpath(target), os.path.realpath(source)]) == os.path.realpath(
+        source
+    ):
+        raise BackupError(
+            f"the backup {printable(target)} would lie inside what it is a backup of",
+            hint="Name a place outside the source.",
+        )
+    total = sum(_size(file.status) for file in _walk(source))
+    parent = os.path.dirname(target)
+    _check_room(parent, total, target)
+    partial = f"{target}.partial-{os.getpid()}"
+    try:
+        copy = _Copy(total, progress)
+        os.mkdir(partial, 0o700)
+        if tree.part is None:
+            copy.directory(source, partial)
+        else:
+            os.mkdir(os.path.join(partial, tree.part), 0o700)
+            copy.directory(source, os.path.join(partial, tree.part))
+            shutil.copystat(tree.path, partial)
+        os.rename(partial, target)
+    except OSError as error:
+        raise _named(error, target) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _check_room(parent: str, total: int, target: str) -> None:
+    try:
+        free = shutil.disk_usage(parent).free
+    except OSError as error:
+        raise _named(error, target) from None
+    if free < total:
+        raise OutOfSpaceError(
+            f"the backup needs {_mib(total)}, but the disk of {printable(target)} has only "
+            f"{_mib(free)} free: {_mib(total - free)} are missing",
+            hint="Free some space, or run again without --backup: the source is never written to.",
+        )
+
+
+def _named(error: OSError, target: str) -> BackupError:
+    place = printable(error.filename) if error.filename else printable(target)
+    return BackupError(
+        f"the backup was not made: {place}: {error.strerror}",
+        hint="Nothing was migrated. Mend this, or run again without --backup: the source is never "
+        "written to.",
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+def _size(status: os.stat_result) -> int:
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _walk(directory: str) -> Iterator[_File]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            yield _File(entry.path, status)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _walk(entry.path)
+
+
+class _Copy:
+    def __init__(self, total: int, progress: ReportCopied | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+
+    def directory(self, source: str, target: str) -> None:
+        """Copy what is in a directory into an existing one, then its own permissions and times."""
+        with os.scandir(source) as entries:
+            for entry in entries:
+                place = os.path.join(target, entry.name)
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    os.mkdir(place, 0o700)
+                    self.directory(entry.path, place)
+                elif stat.S_ISREG(status.st_mode):
+                    self._file(entry.path, place, status)
+                elif stat.S_ISLNK(status.st_mode):
+                    os.symlink(os.readlink(entry.path), place)
+                    shutil.copystat(entry.path, place, follow_symlinks=False)
+                elif stat.S_ISFIFO(status.st_mode):
+                    os.mkfifo(place)
+                    shutil.copystat(entry.path, place, follow_symlinks=False)
+                # Sockets and devices are somebody's endpoints: they hold nothing to keep.
+        shutil.copystat(source, target)
+
+    def _file(self, source: str, target: str, status: os.stat_result) -> None:
+        digest = sha256()
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with (
+            open(os.open(source, flags), "rb") as reader,
+            open(target, "xb") as writer,
+        ):
+            while chunk := reader.read(_CHUNK):
+                digest.update(chunk)
+                writer.write(chunk)
+            writer.flush()
+            os.fdatasync(writer.fileno())
+        shutil.copystat(source, target, follow_symlinks=False)
+        with open(target, "rb") as copied:
+            check = sha256()
+            while chunk := copied.read(_CHUNK):
+                check.update(chunk)
+        if check.digest() != digest.digest():
+            raise BackupError(f"the copy of {printable(source)} differs from it")
+        self._done += status.st_size
+        if self._progress is not None:
+            self._progress(self._done, self._total)

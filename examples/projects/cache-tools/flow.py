@@ -1,0 +1,69 @@
+"""One lister, many workers, one consumer: partitions go out and their answers come back in order.
+
+The order is the listing's, whoever finishes first, so that two runs over the same source write the
+same file. At most ``window`` partitions are under way, which bounds memory whatever the size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import NamedTuple
+
+from rustassistant.errors import WorkerDiedError
+from rustassistant.stores.base import Failure, Partition, Problem
+
+Submit = Callable[[Executor, Partition], "Future[bytes]"]
+
+
+class Answer(NamedTuple):
+    """What a worker made of a partition."""
+
+    partition: Partition
+    message: bytes
+
+
+class _Pending(NamedTuple):
+    partition: Partition
+    future: Future[bytes]
+
+
+def answers(
+    items: Iterable[Partition | Failure | Problem],
+    *,
+    executor: Executor,
+    window: int,
+    submit: Submit,
+) -> Iterator[Answer | Failure | Problem]:
+    """Send each partition through ``submit``; pass everything else on as it is.
+
+    A partition whose worker died is tried again in halves, down to the one entry that kills
+    workers, which is then a failure like any other.
+    """
+    pending: deque[_Pending] = deque()
+    for item in items:
+        if isinstance(item, Failure | Problem):
+            yield item
+            continue
+        pending.append(_Pending(item, submit(executor, item)))
+        while len(pending) >= window:
+            yield from _next(pending, executor, submit)
+    while pending:
+        yield from _next(pending, executor, submit)
+
+
+def _next(
+    pending: deque[_Pending], executor: Executor, submit: Submit
+) -> Iterator[Answer | Failure]:
+    partition, future = pending.popleft()
+    try:
+        yield Answer(partition, future.result())
+    except WorkerDiedError as error:
+        halves = partition.split()
+        if len(halves) == 1:
+            path = f"{partition.label}/{partition.names[0]}"
+            reason = f"{error.message} each time it was read; it may need more memory than there is"
+            yield Failure(path, partition.folder.cache_type, reason)
+        else:
+            pending.extendleft(_Pending(half, submit(executor, half)) for half in reversed(halves))

@@ -1,0 +1,188 @@
+"""JSON text to compressed bytes and back: zstd, dictionaries, checksums, size limits.
+
+A stored text is::
+
+    frame      = one zstd frame: content size and XXH64 checksum present, dictionary id absent
+    dictionary = raw bytes from zstd's trainer, named by their SHA-256, chosen by entry type
+    digest     = SHA-256 of the text before compression
+
+Frames do not name their dictionary; the record does, which saves four bytes in each.
+The frame format is RFC 8878's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import msgspec
+import zstandard
+
+from rustassistant.entry import Entry
+from rustassistant.errors import DamagedError, RustAssistantError
+
+MAX_TEXT_BYTES: Final = 64 * 2**20
+"""The longest JSON text that is kept or given back. Real ones are a few KiB; what claims more
+is damaged or hostile, and is refused before memory is taken for it."""
+
+DEFAULT_LEVEL: Final = 3
+MAX_DICTIONARY_BYTES: Final = 64 * 2**10
+_MIN_DICTIONARY_BYTES: Final = 4 * 2**10
+_MIN_SAMPLES: Final = 64
+_DICTIONARY_SHARE: Final = 32
+"""A dictionary may take up to this part of the text it serves: larger ones don't repay."""
+
+
+class Dictionary(NamedTuple):
+    """Bytes that the results of one entry type have in common, as a row of the destination."""
+
+    id: int
+    cache_type: str
+    data: bytes
+
+
+class Record(msgspec.Struct, array_like=True, gc=False):
+    """One entry ready to be stored: its columns, its compressed texts, and where it lay.
+
+    ``result`` and ``original`` are frames; ``result_digest`` is 32 bytes; ``name`` is the source
+    file's name where that is not the one its path implies; ``stamp`` tells the file's state apart
+    (see ``stores.base``), None where it can't be trusted.
+    """
+
+    file_path: str
+    file_hash: bytes
+    file_size: int | None
+    provider: str
+    model: str
+    prompt_hash: str | None
+    schema_version: int | None
+    analyzed_at: int
+    tokens_used: int | None
+    result: bytes
+    result_digest: bytes
+    result_size: int
+    dictionary_id: int | None
+    original: bytes | None
+    name: bytes | None
+    stamp: int | None
+
+
+class Encoder:
+    """Turns entries into records. Not for two threads at once: it reuses its contexts."""
+
+    def __init__(self, *, level: int = DEFAULT_LEVEL, dictionaries: Iterable[Dictionary] = ()):
+        self._plain = _compressor(level, None)
+        self._by_type = {
+            dictionary.cache_type: (
+                dictionary.id,
+                _compressor(level, zstandard.ZstdCompressionDict(dictionary.data)),
+            )
+            for dictionary in dictionaries
+        }
+
+    def encode(self, entry: Entry, *, name: bytes | None, stamp: int | None) -> Record:
+        """Compress an entry's texts with the dictionary of its type, where there is one."""
+        dictionary_id, compressor = self._by_type.get(entry.cache_type, (None, self._plain))
+        original = entry.original
+        return Record(
+            entry.file_path,
+            entry.file_hash,
+            entry.file_size,
+            entry.provider,
+            entry.model,
+            entry.prompt_hash,
+            entry.schema_version,
+            entry.analyzed_at,
+            entry.tokens_used,
+            compressor.compress(entry.result),
+            sha256(entry.result).digest(),
+            len(entry.result),
+            dictionary_id,
+            None if original is None else compressor.compress(original),
+            name,
+            stamp,
+        )
+
+
+def _compressor(
+    level: int, dictionary: zstandard.ZstdCompressionDict | None
+) -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(
+        level=level,
+        dict_data=dictionary,
+        write_checksum=True,
+        write_content_size=True,
+        write_dict_id=False,
+    )
+
+
+class Decoder:
+    """Gives texts back, each checked. Not for two threads at once: it reuses its contexts.
+
+    ``load`` fetches a dictionary's bytes by id; it is asked once for each.
+    """
+
+    def __init__(self, load: Callable[[int], bytes]) -> None:
+        self._load = load
+        self._contexts: dict[int | None, zstandard.ZstdDecompressor] = {
+            None: zstandard.ZstdDecompressor()
+        }
+
+    def decode(self, frame: bytes, dictionary_id: int | None, digest: bytes | None = None) -> bytes:
+        """The text of a frame. Raises DamagedError if it is not exactly what was stored."""
+        try:
+            size = zstandard.frame_content_size(frame)
+            if not 0 <= size <= MAX_TEXT_BYTES:
+                raise DamagedError(f"a stored text claims {size} bytes, more than can be right")
+            context = self._contexts.get(dictionary_id) or self._context(dictionary_id)
+            text = context.decompress(frame, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise DamagedError(f"a stored text does not decompress: {error}") from None
+        if digest is not None and sha256(text).digest() != digest:
+            raise DamagedError("a stored text differs from its SHA-256")
+        return text
+
+    def _context(self, dictionary_id: int | None) -> zstandard.ZstdDecompressor:
+        assert dictionary_id is not None  # noqa: S101 - None is there from the start
+        dictionary = zstandard.ZstdCompressionDict(self._load(dictionary_id))
+        context = zstandard.ZstdDecompressor(dict_data=dictionary)
+        self._contexts[dictionary_id] = context
+        return context
+
+
+def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None:
+    """A dictionary from sample texts of one type, or None where it would not pay.
+
+    ``expected`` is how many such texts are to be stored. Every fourth sample is held out to see
+    whether what the dictionary saves on all of them outweighs its own bytes.
+    """
+    if len(samples) < _MIN_SAMPLES:
+        return None
+    held_out = samples[::4]
+    training: list[bytes | bytearray | memoryview] = [
+        sample for index, sample in enumerate(samples) if index % 4
+    ]
+    mean = sum(map(len, samples)) / len(samples)
+    size = min(MAX_DICTIONARY_BYTES, int(mean * expected / _DICTIONARY_SHARE))
+    if size < _MIN_DICTIONARY_BYTES:
+        return None
+    try:
+        dictionary = zstandard.train_dictionary(size, training)
+    except zstandard.ZstdError:
+        return None  # zstd found too little in common
+    plain = _compressor(DEFAULT_LEVEL, None)
+    primed = _compressor(DEFAULT_LEVEL, dictionary)
+    saved = sum(len(plain.compress(text)) - len(primed.compress(text)) for text in held_out)
+    data = dictionary.as_bytes()
+    return data if saved / len(held_out) * expected > len(data) else None
+
+
+def check_level(level: int) -> int:
+    """The level itself, if zstd has it (1 to 22)."""
+    if not 1 <= level <= zstandard.MAX_COMPRESSION_LEVEL:
+        raise RustAssistantError(
+            f"compression level {level} does not exist",
+            hint=f"Choose one from 1 (fastest) to {zstandard.MAX_COMPRESSION_LEVEL} (smallest).",
+        )
+    return level

@@ -1,0 +1,199 @@
+"""The JSON text of one entry, as the Rust program writes it: parse and render.
+
+Parsing leaves ``result`` as the text it is. Rendering what was parsed gives back the same bytes
+for every file the Rust program wrote; where it would not, the parsed entry carries the file's own
+bytes as ``original``, so that nothing of a file is ever lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Annotated, Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from rustassistant.entry import JSON_KEY_DIGITS, Entry, full_key
+from rustassistant.errors import EntryError
+from rustassistant.timestamps import format_rfc3339, parse_rfc3339
+
+_T = TypeVar("_T")
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class _EntryFile(msgspec.Struct, gc=False):
+    """The fields of an entry's file. Only those without which it is no entry are required."""
+
+    file_path: str
+    file_hash: str
+    analyzed_at: str
+    provider: str
+    model: str
+    result: Raw
+    cache_key: str | UnsetType = UNSET
+    prompt_hash: str | UnsetType | None = UNSET
+    schema_version: _Int64 | UnsetType | None = UNSET
+    tokens_used: _Int64 | UnsetType | None = UNSET
+    file_size: _Size | UnsetType | None = UNSET
+    cache_type: str | UnsetType = UNSET
+
+
+_FILE_NAME: Final = str.maketrans(dict.fromkeys("/\\.:", "_"))
+_DECODER: Final = msgspec.json.Decoder(_EntryFile)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Parsed(NamedTuple):
+    """An entry and what its owner should know about the file it came from."""
+
+    entry: Entry
+    notes: tuple[str, ...]
+
+
+def parse(text: bytes, *, repository: str, cache_type: str) -> Parsed:
+    """Read one entry's file. ``cache_type`` is the directory's, which is what readers go by.
+
+    Raises EntryError, saying why, for anything that is not an entry.
+    """
+    fields = _decode(text)
+    try:
+        file_hash = bytes.fromhex(fields.file_hash)
+    except ValueError:
+        file_hash = b""
+    if len(file_hash) != 32 or len(fields.file_hash) != 64:
+        raise EntryError(f"file_hash {fields.file_hash[:80]!r} is not 64 hex digits")
+    try:
+        analyzed_at = parse_rfc3339(fields.analyzed_at)
+    except ValueError as error:
+        raise EntryError(f"analyzed_at: {error}") from None
+    entry = Entry(
+        repository=repository,
+        cache_type=cache_type,
+        file_path=fields.file_path,
+        file_hash=file_hash,
+        analyzed_at=analyzed_at,
+        provider=fields.provider,
+        model=fields.model,
+        prompt_hash=_given(fields.prompt_hash) or None,
+        schema_version=_given(fields.schema_version),
+        result=bytes(fields.result),
+        tokens_used=_given(fields.tokens_used),
+        file_size=_given(fields.file_size),
+    )
+    if render(entry) == text:
+        return Parsed(entry, ())
+    _refuse_repeated_fields(text)
+    return Parsed(msgspec.structs.replace(entry, original=text), tuple(_notes(fields, cache_type)))
+
+
+def _given(value: _T | UnsetType | None) -> _T | None:
+    return None if value is UNSET else value
+
+
+def _decode(text: bytes) -> _EntryFile:
+    if not text:
+        raise EntryError("the file is empty")
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise EntryError(f"not valid UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        return _DECODER.decode(text.removeprefix(_BYTE_ORDER_MARK))
+    except msgspec.ValidationError as error:
+        raise EntryError(f"not an entry: {error}") from None
+    except msgspec.DecodeError as error:
+        raise EntryError(_why_not_json(text, error)) from None
+    except RecursionError:
+        raise EntryError("the JSON is nested too deeply to be read safely") from None
+
+
+def _why_not_json(text: bytes, error: msgspec.DecodeError) -> str:
+    if not text.strip(b"\0"):
+        return "the file holds only NUL bytes, as after a power cut"
+    if not text.strip():
+        return "the file holds only white space"
+    return f"not valid JSON: {error}"
+
+
+def _refuse_repeated_fields(text: bytes) -> None:
+    """A field given twice has no one meaning: the Rust program refuses such a file, so do we."""
+    pairs: list[tuple[str, object]] = json.loads(
+        text.removeprefix(_BYTE_ORDER_MARK),
+        object_pairs_hook=list,
+        parse_int=str,  # int() refuses numbers of more than 4,300 digits
+        parse_float=str,
+    )
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise EntryError(f"not an entry: the field {repeated[0]!r} is given twice")
+
+
+def _notes(fields: _EntryFile, cache_type: str) -> list[str]:
+    notes = []
+    if fields.cache_type is not UNSET and fields.cache_type != cache_type:
+        notes.append(
+            f"says it is of type {fields.cache_type!r} but lies under {cache_type!r}: "
+            "kept as the latter, which is what readers go by"
+        )
+    if fields.cache_key is not UNSET:
+        derived = full_key(
+            fields.file_hash.lower(),
+            fields.model,
+            _given(fields.prompt_hash),
+            _given(fields.schema_version),
+        )
+        if not fields.cache_key or not derived.startswith(fields.cache_key):
+            notes.append(
+                f"its cache_key {fields.cache_key[:64]!r} does not follow from its fields "
+                f"(that would be {derived[:JSON_KEY_DIGITS]}): kept, and found by its fields"
+            )
+    return notes
+
+
+def file_name(file_path: str) -> str:
+    """The name the Rust program gives an entry's file: lossy, so the path inside is the truth."""
+    return file_path.translate(_FILE_NAME) + ".json"
+
+
+def render(entry: Entry) -> bytes:
+    """The file for an entry: its own bytes where they were kept, else as the Rust program prints.
+
+    An entry without a prompt hash is of the old kind, which has no key and no schema version.
+    """
+    if entry.original is not None:
+        return entry.original
+    file_hash = entry.file_hash.hex()
+    if entry.prompt_hash is None:
+        key = request = ""
+    else:
+        version = entry.schema_version
+        derived = full_key(file_hash, entry.model, entry.prompt_hash, version)
+        key = f'  "cache_key": "{derived[:JSON_KEY_DIGITS]}",\n'
+        request = (
+            f'  "prompt_hash": {_quote(entry.prompt_hash)},\n'
+            f'  "schema_version": {1 if version is None else version},\n'
+        )
+    head = (
+        f'{{\n  "file_path": {_quote(entry.file_path)},\n  "file_hash": "{file_hash}",\n{key}'
+        f'  "analyzed_at": "{format_rfc3339(entry.analyzed_at)}",\n'
+        f'  "provider": {_quote(entry.provider)},\n  "model": {_quote(entry.model)},\n{request}'
+        '  "result": '
+    )
+    tail = (
+        f',\n  "tokens_used": {_number(entry.tokens_used)},\n'
+        f'  "file_size": {_number(entry.file_size)},\n'
+        f'  "cache_type": {_quote(entry.cache_type)}\n}}'
+    )
+    return b"".join((head.encode(), entry.result, tail.encode()))
+
+
+def _quote(text: str) -> str:
+    return _encode(text).decode()
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)

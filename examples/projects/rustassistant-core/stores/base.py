@@ -1,0 +1,294 @@
+"""What every store promises, and the data that travels between stores.
+
+The promises, which ``tests/stores/store_suite.py`` holds every store to:
+
+- Listing is lazy: ``partitions()`` never holds more than one folder's names.
+- Reading never writes, and one bad entry never hides the next: it comes out as a `Failure`.
+- A batch is all there or not at all. What ``put`` reported becomes durable with ``commit``; a
+  process that dies between the two leaves the store as the last commit left it.
+- Putting what is already there changes nothing and says so, so anything may be tried again.
+- Absence is an empty answer, never an error; damage is an error, never an empty answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from rustassistant.codec import Dictionary, Record
+from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
+
+
+class Repository(msgspec.Struct, frozen=True):
+    """A repository whose analyses a store holds.
+
+    ``path`` is what ``meta.json`` says, or where the cache lay if that could not be read;
+    ``directory`` is the cache's own directory for it (``<hash8>``, None in the local layout), which
+    tells two caches that claim one path apart; ``meta`` is the text of ``meta.json``, for export.
+    """
+
+    path: str
+    directory: str | None = None
+    meta: bytes | None = None
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """Where entries of one repository and type lie together.
+
+    ``layout`` is ``centralized``, ``flat`` or ``local``; ``subfolder`` is the path below the type
+    directory, empty in everything the Rust program writes.
+    """
+
+    repository: Repository
+    cache_type: str
+    layout: str
+    subfolder: str = ""
+
+
+Known = Mapping[str, Collection[int]]
+"""What a destination has seen of a folder: the stamps under which each file name was read."""
+
+
+class Found(NamedTuple):
+    """An entry read from a store. ``name`` and ``stamp`` as in `Record`; ``size`` in bytes."""
+
+    entry: Entry
+    path: str
+    size: int
+    name: bytes | None = None
+    stamp: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Unchanged(NamedTuple):
+    """A file that is, by its stamp, as it was when last read. It was not read again."""
+
+    path: str
+    size: int
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """A source entry that could not be read, and why. ``size`` in bytes, 0 where unknown."""
+
+    path: str
+    cache_type: str
+    reason: str
+    size: int = 0
+
+
+class Partition(Protocol):
+    """A small, picklable piece of a store: some entries of one folder."""
+
+    @property
+    def folder(self) -> Folder:
+        """Where its entries lie."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What its entries are called there; as many as there are entries."""
+
+    @property
+    def label(self) -> str:
+        """For people: where in the store it is."""
+
+    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
+        """Read each entry, in the order of ``names``; skip those whose stamp is the known one."""
+
+    def split(self) -> Sequence[Partition]:
+        """Two halves, or itself alone if it has but one entry."""
+
+
+class Problem(NamedTuple):
+    """Something in a source that is no entry, but that its owner should know of."""
+
+    path: str
+    text: str
+
+
+class Survey(NamedTuple):
+    """What a look over a store's listing found: no entry was read for it.
+
+    ``files`` by type; ``mean_size`` in bytes; ``samples`` are partitions that together hold up to
+    a thousand entries of each type, spread evenly.
+    """
+
+    files: Mapping[str, int]
+    mean_size: float
+    samples: Sequence[Partition]
+
+    @property
+    def total(self) -> int:
+        """How many files there are."""
+        return sum(self.files.values())
+
+
+class Candidate(NamedTuple):
+    """Provenance of an entry that a store holds, without its result; ``id`` is the store's own."""
+
+    id: int
+    repository: str
+    cache_type: str
+    file_path: str
+    file_hash: bytes
+    provider: str
+    model: str
+    prompt_hash: str | None
+    schema_version: int | None
+    analyzed_at: int
+
+
+class Query(NamedTuple):
+    """What a program asks a cache. Parts that are None are not compared.
+
+    ``file_hash`` is 32 bytes. Where a prompt hash is asked for and nothing has it, an entry from
+    before prompt hashes answers instead, unless ``exact``.
+    """
+
+    cache_type: str
+    file_hash: bytes
+    model: str | None = None
+    prompt_hash: str | None = None
+    schema_version: int | None = None
+    exact: bool = False
+
+    def why_not(self, candidate: Candidate) -> list[str]:
+        """The parts in which a candidate is not what was asked for; none means a hit.
+
+        The stored parts are compared, not keys: a model's name may contain the ``:`` that joins
+        the parts of a key.
+        """
+        prompt_hash = candidate.prompt_hash
+        old_enough = prompt_hash is None and not self.exact
+        version = candidate.schema_version
+        version = DEFAULT_SCHEMA_VERSION if version is None else version
+        differs = {
+            "content": self.file_hash != candidate.file_hash,
+            "type": self.cache_type != candidate.cache_type,
+            "model": self.model not in (None, candidate.model),
+            "prompt hash": self.prompt_hash not in (None, prompt_hash) and not old_enough,
+            "schema version": self.schema_version not in (None, version),
+        }
+        return [part for part, is_other in differs.items() if is_other]
+
+    def best(self, candidates: Iterable[Candidate]) -> Candidate | None:
+        """The answer: an exact match before an entry from before prompt hashes, then the newest."""
+        hits = [candidate for candidate in candidates if not self.why_not(candidate)]
+        return max(hits, key=self._rank, default=None)
+
+    def _rank(self, hit: Candidate) -> tuple[bool, int, int]:
+        exact = self.prompt_hash is None or hit.prompt_hash is not None
+        return (exact, hit.analyzed_at, hit.id)
+
+
+class Tree(NamedTuple):
+    """A directory that holds all of a store, and what lies below it to be copied, or None for all.
+
+    A repository's cache is one directory in it; the code around it is not the store's.
+    """
+
+    path: str
+    part: str | None = None
+
+
+class StoreInfo(NamedTuple):
+    """What a store is: ``kind``, where it is, and the bytes it takes on disk, logs included."""
+
+    kind: str
+    location: str
+    size: int
+
+
+class Outcomes(msgspec.Struct):
+    """How many records of a batch became what."""
+
+    migrated: int = 0
+    unchanged: int = 0
+    duplicate: int = 0
+
+    def add(self, other: Outcomes) -> None:
+        """Count another batch too."""
+        self.migrated += other.migrated
+        self.unchanged += other.unchanged
+        self.duplicate += other.duplicate
+
+
+class Source(Protocol):
+    """A store that entries can be read from."""
+
+    def info(self) -> StoreInfo:
+        """What it is. Raises NotFoundError if there is nothing."""
+
+    def survey(self) -> Survey:
+        """Count without reading."""
+
+    def tree(self) -> Tree:
+        """The files it consists of, for copying it as a whole."""
+
+    def partitions(self) -> Iterator[Partition | Failure | Problem]:
+        """List everything there is, in a fixed order; what can't be listed comes as a failure."""
+
+
+class Writer(Protocol):
+    """One store's one writer. Nothing it was given is visible before ``commit``."""
+
+    def known(self, folder: Folder) -> Known:
+        """Stamps of the files of this folder whose entries are here already, by file name."""
+
+    def dictionaries(self) -> Sequence[Dictionary]:
+        """The newest dictionary of each type."""
+
+    def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
+        """Keep a dictionary, for good; one with the same bytes is kept once."""
+
+    def put(self, folder: Folder, records: Iterable[Record]) -> Outcomes:
+        """Add what is not there yet."""
+
+    def commit(self) -> None:
+        """Make durable all that was put."""
+
+
+class Destination(Protocol):
+    """A store that entries can be written to."""
+
+    def info(self) -> StoreInfo:
+        """What it is and how large."""
+
+    def check_writable(self) -> None:
+        """Raise now what ``writer`` would raise later, as far as can be told. Makes nothing."""
+
+    def room(self) -> int | None:
+        """Free bytes where it lies, or None where that is not for us to know."""
+
+    def writer(self) -> AbstractContextManager[Writer]:
+        """The one writer. Leaving without an error commits; with one, undoes since the last."""
+
+    def finder(self) -> Finder:
+        """Something picklable that a worker can look entries up with."""
+
+
+class Finder(Protocol):
+    """Looks entries up in a store. Picklable; opens what it needs when entered."""
+
+    def __enter__(self) -> Finder:
+        """Open the store for reading."""
+
+    def __exit__(self, *exc_info: Any) -> None:
+        """Close it."""
+
+    def find(self, folder: Folder, entry: Entry) -> Sequence[Entry]:
+        """Every entry here with that one's identity (repository, type, path, key)."""
+
+    def candidates(self, file_hash: bytes) -> Sequence[Candidate]:
+        """All that the store knows about files with that content, of whatever type."""
+
+    def lookup(self, query: Query) -> Entry | None:
+        """The entry that answers, or None for a miss. Raises DamagedError, never a wrong answer."""
+
+
+def printable(path: str | bytes) -> str:
+    """A path as text that can be stored and printed anywhere; undecodable bytes as ``\\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

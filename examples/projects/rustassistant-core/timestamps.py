@@ -1,0 +1,62 @@
+"""RFC 3339 text to integer nanoseconds and back, without losing a digit.
+
+The Rust program prints times as chrono's ``to_rfc3339`` does: UTC as ``+00:00``, and the fraction
+with 0, 3, 6 or 9 digits, the fewest that lose nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: differences are faster
+_SECOND: Final = timedelta(seconds=1)
+_NANOSECONDS: Final = 10**9
+_INT64: Final = 2**63
+_RFC3339: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def parse_rfc3339(text: str) -> int:
+    """Nanoseconds since 1970 UTC. Digits past the ninth are beyond what an integer holds here.
+
+    Raises ValueError for anything that is no RFC 3339 time or lies outside the years 1678 to
+    2261, which is what 64 bits of nanoseconds span.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an RFC 3339 time")
+    date, minutes, second, fraction, zone = match.groups()
+    leap = second == "60"  # a leap second: RFC 3339 allows it, datetime does not
+    moment = datetime.fromisoformat(f"{date}T{minutes}:{'59' if leap else second}")
+    seconds = (moment - _EPOCH) // _SECOND + leap
+    if zone not in ("+00:00", "Z"):
+        seconds -= _offset_seconds(zone)
+    nanoseconds = seconds * _NANOSECONDS + (int(fraction.ljust(9, "0")) if fraction else 0)
+    if not -_INT64 <= nanoseconds < _INT64:
+        raise ValueError(f"{text!r} lies outside the years that can be kept")
+    return nanoseconds
+
+
+def _offset_seconds(zone: str) -> int:
+    if zone in "zZ":
+        return 0
+    hours, minutes = int(zone[1:3]), int(zone[4:6])
+    if hours > 23 or minutes > 59:
+        raise ValueError(f"{zone!r} is not an offset from UTC")
+    return (-1 if zone[0] == "-" else 1) * (hours * 3600 + minutes * 60)
+
+
+def format_rfc3339(nanoseconds: int) -> str:
+    """The text the Rust program would print for that moment."""
+    seconds, fraction = divmod(nanoseconds, _NANOSECONDS)
+    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    if fraction == 0:
+        return whole + "+00:00"
+    if fraction % 1_000_000 == 0:
+        return f"{whole}.{fraction // 1_000_000:03d}+00:00"
+    if fraction % 1_000 == 0:
+        return f"{whole}.{fraction // 1_000:06d}+00:00"
+    return f"{whole}.{fraction:09d}+00:00"

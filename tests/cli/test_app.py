@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import rustassistant
+from rustassistant.cli.app import app
+
+HEAVY = ("apsw", "genai_prices", "msgspec", "rich", "zstandard")
+
+
+def called(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The real command, as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "rustassistant", *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def commands() -> Iterator[tuple[list[str], Any]]:
+    """Every command that does something, with the words that lead to it."""
+    pending: list[tuple[list[str], Any]] = [([], typer.main.get_command(app))]
+    while pending:
+        words, command = pending.pop(0)
+        if hasattr(command, "commands"):
+            pending += [([*words, name], below) for name, below in command.commands.items()]
+        else:
+            yield words, command
+
+
+LEAVES = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
+
+
+def test_there_are_commands() -> None:
+    found = [words for words, _ in commands()]
+    assert ["cache", "migrate"] in found
+    assert ["cache", "get"] in found
+
+
+def test_version_is_the_packages_own() -> None:
+    for option in ("--version", "-V"):
+        done = called(option)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"rustassistant {rustassistant.__version__}\n"
+
+
+def test_installed_command_and_module_are_the_same() -> None:
+    script = Path(sys.executable).with_name("rustassistant")
+    if not script.exists():
+        pytest.skip("the package is not installed as a command beside this Python")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, called("--help").stdout)
+
+
+@pytest.mark.parametrize(("words", "command"), LEAVES)
+def test_help_of_each_command_has_examples_and_exit_codes(words: list[str], command: Any) -> None:
+    done = called(*words, "--help", COLUMNS="100")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: rustassistant {' '.join(words)} [OPTIONS]" in done.stdout
+    examples = done.stdout.partition("\n  Examples:\n")[2]
+    assert f"    rustassistant {' '.join(words)} --" in examples
+    assert "Exit codes: 0 " in examples
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert called(*words, "-h", COLUMNS="100").stdout == done.stdout
+
+
+@pytest.mark.parametrize(("words", "command"), LEAVES)
+def test_every_option_is_explained_and_has_its_environment_variable(
+    words: list[str], command: Any
+) -> None:
+    for parameter in command.params:
+        long = max(parameter.opts, key=len)
+        if long == "--help":
+            continue
+        assert parameter.help, long
+        expected = "RUSTASSISTANT_" + long.removeprefix("--").upper().replace("-", "_")
+        assert parameter.envvar == expected
+
+
+@pytest.mark.parametrize("words", [[], ["cache"]], ids=["root", "cache"])
+def test_no_command_shows_the_help_and_is_wrong_usage(words: list[str]) -> None:
+    done = called(*words)
+    assert done.returncode == 2
+    assert "Usage: rustassistant" in done.stdout + done.stderr
+    assert "Commands:" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["frob"], ["cache", "frob"], ["--frob"], ["cache", "migrate", "--sauce"], ["cache", "get"]],
+    ids=" ".join,
+)
+def test_wrong_usage_says_where_help_is(words: list[str]) -> None:
+    done = called(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: " in done.stderr
+    assert "-h' for help" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_misspelt_option_gets_a_suggestion() -> None:
+    assert "--source" in called("cache", "migrate", "--sauce", "x").stderr
+
+
+@pytest.mark.parametrize("words", [[], ["cache"], ["cache", "migrate"], ["cache", "get"]], ids=str)
+def test_help_imports_nothing_that_takes_long(words: list[str]) -> None:
+    script = f"""
+import sys
+sys.argv = ["rustassistant", *{words!r}, "--help"]
+from rustassistant.cli import main
+try:
+    main()
+finally:
+    print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_for_each_shell(shell: str) -> None:
+    done = called("--show-completion", shell)
+    if done.returncode == 2:  # how typer says that it asks the shell it runs in instead
+        done = called("--show-completion", SHELL=f"/bin/{shell}")
+    assert done.returncode == 0
+    assert "_RUSTASSISTANT_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("rustassistant ca", ["cache"]),
+        ("rustassistant cache m", ["migrate"]),
+        ("rustassistant cache migrate --de", ["--destination"]),
+        ("rustassistant cache get --pr", ["--prompt-hash"]),
+    ],
+)
+def test_completion_offers_commands_and_options(line: str, expected: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rustassistant"],
+        env={
+            **os.environ,
+            "_RUSTASSISTANT_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == expected
