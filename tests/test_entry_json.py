@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rustassistant.entry import differing_fields, full_key
-from rustassistant.entry_json import Parsed, file_name, parse, render
+from rustassistant.entry_json import MAX_NESTING, Parsed, file_name, parse, render
 from rustassistant.errors import EntryError
 from rustassistant.timestamps import format_rfc3339, parse_rfc3339
 from support import SHARED, dump, fields_of, sample_entry
@@ -379,16 +379,17 @@ def test_a_long_bad_hash_does_not_fill_the_message() -> None:
 @pytest.mark.parametrize("spelling", ["four spaces", "an unknown field", "sorted fields"])
 def test_nesting_near_the_limit_is_read_or_refused_but_never_crashes(spelling: str) -> None:
     # The two JSON readers involved may differ in how deep they go.
-    limit = sys.getrecursionlimit()
-    for depth in range(limit - 150, limit + 20):
+    for depth in range(MAX_NESTING - 10, MAX_NESTING + 10):
         result = b"[" * depth + b"]" * depth
         text = SPELLINGS[spelling](fields_of(result="RESULT")).replace(b'"RESULT"', result)
         try:
             entry = read(text).entry
         except EntryError as error:
-            assert "nested too deeply" in error.message  # noqa: PT017 - either is right
+            assert "nested too deeply" in error.message  # noqa: PT017 - right from here on
+            assert depth >= MAX_NESTING, "the entry itself is one level"
         else:
             assert render(entry) == text
+            assert depth < MAX_NESTING
 
 
 @given(st.binary(max_size=200))

@@ -25,6 +25,7 @@ MAX_NESTING: Final = 256
 _T = TypeVar("_T")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_INNERMOST: Final = re.compile(rb"\[\]|\{\}")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -108,13 +109,19 @@ def _decode(text: bytes) -> _EntryFile:
         except UnicodeDecodeError as error:
             raise EntryError(f"not valid UTF-8: {error.reason} at byte {error.start}") from None
     if _nests_too_deeply(text):
-        raise EntryError(f"the JSON is nested more than {MAX_NESTING} levels deep")
+        raise _too_deep()
     try:
         return _DECODER.decode(text.removeprefix(_BYTE_ORDER_MARK))
     except msgspec.ValidationError as error:
         raise EntryError(f"not an entry: {error}") from None
     except msgspec.DecodeError as error:
         raise EntryError(_why_not_json(text, error)) from None
+    except RecursionError:  # brackets that are never closed
+        raise _too_deep() from None
+
+
+def _too_deep() -> EntryError:
+    return EntryError(f"the JSON is nested too deeply: more than {MAX_NESTING} levels")
 
 
 def _nests_too_deeply(text: bytes) -> bool:
@@ -126,14 +133,12 @@ def _nests_too_deeply(text: bytes) -> bool:
     if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
         return False
     brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKETS)
-    for _ in range(MAX_NESTING):
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    for _ in range(MAX_NESTING):  # each pass takes the innermost level away
+        shorter = _INNERMOST.sub(b"", brackets)
         if len(shorter) == len(brackets):
-            break  # nothing is left, or it is no JSON, which the parser says better
+            return False  # nothing is left, or it is no JSON, which the parser says better
         brackets = shorter
-    else:
-        return bool(brackets)
-    return brackets.startswith((b"[" * (MAX_NESTING + 1), b"{" * (MAX_NESTING + 1)))
+    return bool(brackets)
 
 
 def _why_not_json(text: bytes, error: msgspec.DecodeError) -> str:

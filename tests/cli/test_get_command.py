@@ -406,10 +406,12 @@ def test_type_and_content_are_required(get: Get, fill: Fill, source: Path) -> No
 # Where things lie
 
 
+@pytest.mark.parametrize("home", ["absolute", "~/.rustassistant"])
 def test_database_lies_in_the_home_unless_named(
-    get: Get, source: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+    get: Get, source: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
-    monkeypatch.delenv("RUSTASSISTANT_DESTINATION", raising=False)
+    if home.startswith("~"):
+        monkeypatch.setenv("RUSTASSISTANT_HOME", home)
     cache = Cache(source.parent / "repos")
     cache.add(result="of the home")
     CacheMigrator(cache.root, own_home / "cache.db").migrate()

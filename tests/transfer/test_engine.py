@@ -417,7 +417,7 @@ def test_rows_are_committed_on_the_way(
         waiting.append(now.migrated - visible[-1])
 
     transfer(source, SqliteStore(database), options=ONE, progress=look)
-    assert len(set(visible)) > 5
+    assert 5 < len(set(visible)) <= 1 + ENTRIES / frequent_commits, "and no more often than that"
     assert max(waiting) < frequent_commits, "no more than that is lost to a power cut"
     assert min(waiting) == 0
     assert entries_in(database) == ENTRIES

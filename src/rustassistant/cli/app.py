@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-
-from rustassistant.errors import RustAssistantError
 
 _PLAIN: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -30,19 +27,11 @@ app.add_typer(cache, name="cache")
 
 
 def run() -> None:
-    """Run the command line; turn every error of ours into its exit code and a hint."""
+    """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app()
-    except RustAssistantError as error:
-        from rustassistant.cli.render import print_error
-
-        print_error(error, as_json="--json" in sys.argv)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("✗ interrupted", err=True)
-        sys.exit(130)
+        app(prog_name="rustassistant")
     except BrokenPipeError:
         sys.stderr.close()  # the reader has seen enough; say nothing more
         sys.exit(1)
@@ -69,10 +58,11 @@ def _root(
 
 
 _Source = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--source",
         "-s",
+        metavar="PATH",
         envvar="RUSTASSISTANT_SOURCE",
         show_envvar=False,
         show_default="~/.rustassistant/cache/repos",
@@ -81,10 +71,11 @@ _Source = Annotated[
     ),
 ]
 _Destination = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--destination",
         "-d",
+        metavar="PATH",
         envvar="RUSTASSISTANT_DESTINATION",
         show_envvar=False,
         show_default="~/.rustassistant/cache.db",
@@ -145,6 +136,7 @@ def migrate(
         typer.Option(
             "--jobs",
             "-j",
+            metavar="N",
             min=1,
             envvar="RUSTASSISTANT_JOBS",
             show_envvar=False,
@@ -156,6 +148,7 @@ def migrate(
         int,
         typer.Option(
             "--level",
+            metavar="1-22",
             min=1,
             max=22,
             envvar="RUSTASSISTANT_LEVEL",
@@ -178,10 +171,11 @@ def migrate(
     """Move every entry of a JSON cache into one SQLite file."""
     from rustassistant.cli.migrate import MigrateOptions, run_migration
     from rustassistant.cli.places import default_destination, default_source
+    from rustassistant.cli.render import errors_told
 
     options = MigrateOptions(
-        source=source or default_source(),
-        destination=destination or default_destination(),
+        source=default_source() if source is None else source,
+        destination=default_destination() if destination is None else destination,
         backup=backup,
         verify=verify,
         jobs=jobs,
@@ -189,7 +183,8 @@ def migrate(
         as_json=as_json,
         quiet=quiet,
     )
-    raise typer.Exit(run_migration(options))
+    with errors_told(as_json=as_json):
+        raise typer.Exit(run_migration(options))
 
 
 _GET_EXAMPLES: Final = """\b
@@ -207,7 +202,12 @@ def get(
     cache_type: Annotated[
         str,
         typer.Option(
-            "--type", "-t", help="The kind of analysis: analysis, docs, refactor, todos, …"
+            "--type",
+            "-t",
+            metavar="TYPE",
+            envvar="RUSTASSISTANT_TYPE",
+            show_envvar=False,
+            help="The kind of analysis: analysis, docs, refactor, todos, …",
         ),
     ],
     content: Annotated[
@@ -216,25 +216,50 @@ def get(
             "--content",
             "-c",
             metavar="FILE",
+            envvar="RUSTASSISTANT_CONTENT",
+            show_envvar=False,
             help="The file whose analysis is wanted, by its content; - for standard input.",
         ),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Only a result of this model.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            envvar="RUSTASSISTANT_MODEL",
+            show_envvar=False,
+            help="Only a result of this model.",
+        ),
     ] = None,
     prompt_hash: Annotated[
         str | None,
         typer.Option(
             "--prompt-hash",
+            metavar="HASH",
+            envvar="RUSTASSISTANT_PROMPT_HASH",
+            show_envvar=False,
             help="Only a result of this prompt, or one from before prompts were recorded.",
         ),
     ] = None,
     schema_version: Annotated[
-        int | None, typer.Option("--schema-version", help="Only a result in this form.")
+        int | None,
+        typer.Option(
+            "--schema-version",
+            metavar="N",
+            envvar="RUSTASSISTANT_SCHEMA_VERSION",
+            show_envvar=False,
+            help="Only a result in this form.",
+        ),
     ] = None,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Refuse results from before prompts were recorded."),
+        typer.Option(
+            "--exact",
+            envvar="RUSTASSISTANT_EXACT",
+            show_envvar=False,
+            help="Refuse results from before prompts were recorded.",
+        ),
     ] = False,
     destination: _Destination = None,
     as_json: _Json = False,
@@ -242,6 +267,7 @@ def get(
     """Print the cached result for a file's content."""
     from rustassistant.cli.get import GetOptions, run_get
     from rustassistant.cli.places import default_destination
+    from rustassistant.cli.render import errors_told
 
     options = GetOptions(
         cache_type=cache_type,
@@ -250,7 +276,8 @@ def get(
         prompt_hash=prompt_hash,
         schema_version=schema_version,
         exact=exact,
-        database=destination or default_destination(),
+        database=default_destination() if destination is None else destination,
         as_json=as_json,
     )
-    raise typer.Exit(run_get(options))
+    with errors_told(as_json=as_json):
+        raise typer.Exit(run_get(options))

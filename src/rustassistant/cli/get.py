@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -31,7 +32,7 @@ class GetOptions:
     prompt_hash: str | None
     schema_version: int | None
     exact: bool
-    database: Path
+    database: str
     as_json: bool
 
 
@@ -45,26 +46,28 @@ def run_get(options: GetOptions) -> int:
         schema_version=options.schema_version,
         exact=options.exact,
     )
-    with open_destination(str(options.database)).finder() as finder:
+    with open_destination(os.path.expanduser(options.database)).finder() as finder:
         entry = finder.lookup(query)
         near = [] if entry else finder.candidates(query.file_hash)
     if entry is None:
         _explain_miss(query, near, options)
         return EXIT_MISS
-    if options.as_json:
-        emit("summary", hit=True, **_described(entry), result=msgspec.json.decode(entry.result))
-    else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(_indented(entry.result) + b"\n")
-        sys.stdout.buffer.flush()
+    _print_bytes(_as_json(entry) if options.as_json else _laid_out(entry.result, indent=2))
     return 0
+
+
+def _print_bytes(text: bytes) -> None:
+    """As they are, whatever the screen's own encoding."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _read(content: str) -> bytes:
     if content == "-":
         return sys.stdin.buffer.read()
     try:
-        return Path(content).read_bytes()
+        return Path(content).expanduser().read_bytes()
     except OSError as error:
         raise NotFoundError(
             f"{content} cannot be read: {error.strerror}",
@@ -72,13 +75,15 @@ def _read(content: str) -> bytes:
         ) from None
 
 
-def _indented(result: bytes) -> bytes:
-    """The result's tokens as they are, indented as a document of its own."""
-    return msgspec.json.format(result, indent=2)
+def _laid_out(result: bytes, *, indent: int) -> bytes:
+    """The result's tokens as they are, with other white space; -1 for none at all."""
+    return msgspec.json.format(result, indent=indent)
 
 
-def _described(entry: Entry) -> dict[str, Any]:
-    return {
+def _as_json(entry: Entry) -> bytes:
+    facts = {
+        "message_type": "summary",
+        "hit": True,
         "repository": entry.repository,
         "cache_type": entry.cache_type,
         "file_path": entry.file_path,
@@ -91,7 +96,9 @@ def _described(entry: Entry) -> dict[str, Any]:
         "analyzed_at": format_rfc3339(entry.analyzed_at),
         "tokens_used": entry.tokens_used,
         "file_size": entry.file_size,
+        "result": msgspec.Raw(_laid_out(entry.result, indent=-1)),
     }
+    return msgspec.json.encode(facts)
 
 
 def _explain_miss(query: Query, near: Sequence[Candidate], options: GetOptions) -> None:
@@ -102,7 +109,12 @@ def _explain_miss(query: Query, near: Sequence[Candidate], options: GetOptions) 
             hit=False,
             looked_for={**query._asdict(), "file_hash": query.file_hash.hex()},
             nearest=[
-                {**one._asdict(), "file_hash": one.file_hash.hex(), "differs": query.why_not(one)}
+                {
+                    **one._asdict(),
+                    "file_hash": one.file_hash.hex(),
+                    "analyzed_at": format_rfc3339(one.analyzed_at),
+                    "differs": query.why_not(one),
+                }
                 for one in nearest
             ],
         )
@@ -114,15 +126,17 @@ def _explain_miss(query: Query, near: Sequence[Candidate], options: GetOptions) 
     ):
         if value is not None:
             parts.append(f"{name} {value}")
-    warn(f"✗ miss: no {query.cache_type!r} result for {visible(', '.join(parts))}")
+    kind = visible(query.cache_type)
+    warn(f"✗ miss: no {kind!r} result for {visible(', '.join(parts))}")
     if not near:
-        warn(f"  Nothing in {visible(str(options.database))} was made from this content.")
+        warn(f"  Nothing in {visible(options.database)} was made from this content.")
         warn("  Hint: the file may have changed since it was analysed, or was never analysed.")
         return
     warn(f"  {len(near)} {'entry was' if len(near) == 1 else 'entries were'} made from it:")
     for one in nearest:
         differs = " and ".join(query.why_not(one))
         warn(
-            f"  - {one.cache_type} by {visible(one.model)}, prompt {one.prompt_hash or 'unknown'}, "
+            f"  - {visible(one.cache_type)} by {visible(one.model)}, "
+            f"prompt {visible(one.prompt_hash or 'unknown')}, "
             f"{format_rfc3339(one.analyzed_at)}: other {differs}"
         )

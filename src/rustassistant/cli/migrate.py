@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Final
 
 from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
+from rustassistant.errors import InterruptedRunError
 from rustassistant.migrate import (
     CacheMigrator,
     MigrationFailure,
@@ -19,6 +20,7 @@ from rustassistant.migrate import (
     MigrationResult,
     Verification,
 )
+from rustassistant.stores.base import printable
 
 EXIT_FAILURES: Final = 3
 EXIT_DIFFERENCES: Final = 4
@@ -31,8 +33,8 @@ _NOTES_LISTED: Final = 10
 class MigrateOptions:
     """What the command line asked for."""
 
-    source: Path
-    destination: Path
+    source: str
+    destination: str
     backup: bool
     verify: bool
     jobs: int | None
@@ -76,6 +78,13 @@ class _Stop:
 
 def run_migration(options: MigrateOptions) -> int:
     """Back up, migrate, verify as asked; return the exit code."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("interrupted; what was committed before is safe") from None
+
+
+def _run(options: MigrateOptions) -> int:
     stop = _Stop()
     with CacheMigrator(
         options.source,
@@ -86,14 +95,14 @@ def run_migration(options: MigrateOptions) -> int:
     ) as migrator:
         if options.talks:
             say("🔄 Starting cache migration")
-            say(f"  Source: {visible(str(options.source))}")
-            say(f"  Destination: {visible(str(options.destination))}")
+            say(f"  Source: {visible(printable(migrator.source))}")
+            say(f"  Destination: {visible(printable(migrator.destination))}")
         backup = _back_up(migrator, options) if options.backup else None
         with stop.listening():
             result = _migrate(migrator, options)
             verification = _verify(migrator, options) if options.verify else None
     if options.as_json:
-        _emit_summary(options, result, verification, backup)
+        _emit_summary(migrator, result, verification, backup)
     if verification is not None and not verification.passed:
         return EXIT_DIFFERENCES
     return EXIT_FAILURES if result.total_failed else 0
@@ -101,12 +110,12 @@ def run_migration(options: MigrateOptions) -> int:
 
 def _back_up(migrator: CacheMigrator, options: MigrateOptions) -> Path:
     if options.talks:
-        say(f"\n💾 Creating backup at {visible(str(migrator.backup_path))}")
+        say(f"\n💾 Creating backup at {visible(printable(migrator.backup_path))}")
     with meter("backup", as_json=options.as_json, quiet=options.quiet, unit="bytes") as shown:
         made = migrator.backup(progress=lambda done, total: shown.update(done, total, 0))
     if options.talks:
         if made != migrator.backup_path:
-            say(f"  That name was taken: the backup is {visible(str(made))}")
+            say(f"  That name was taken: the backup is {visible(printable(made))}")
         say("✓ Backup created")
     return made
 
@@ -114,7 +123,7 @@ def _back_up(migrator: CacheMigrator, options: MigrateOptions) -> Path:
 def _migrate(migrator: CacheMigrator, options: MigrateOptions) -> MigrationResult:
     if options.talks:
         say("\n🔄 Migrating entries...")
-    with meter("migrate", as_json=options.as_json, quiet=options.quiet) as shown:
+    with meter("migrate", as_json=options.as_json, quiet=options.quiet, last_line=True) as shown:
 
         def progress(now: MigrationProgress) -> None:
             shown.update(now.done, now.total, now.failed)
@@ -146,7 +155,7 @@ def _say_result(result: MigrationResult, options: MigrateOptions) -> None:
     say(f"  Space saved: {result.space_saved} bytes ({share:.1f}%)")
     if not result.total_entries:
         say(
-            f"  Nothing was found in {visible(str(options.source))}. If that is not what you "
+            f"  Nothing was found in {visible(options.source)}. If that is not what you "
             "expect,\n  name the cache with --source."
         )
     elif result.space_saved < 0:
@@ -218,16 +227,16 @@ def _verify(migrator: CacheMigrator, options: MigrateOptions) -> Verification:
 
 
 def _emit_summary(
-    options: MigrateOptions,
+    migrator: CacheMigrator,
     result: MigrationResult,
     verification: Verification | None,
     backup: Path | None,
 ) -> None:
     emit(
         "summary",
-        source=str(options.source),
-        destination=str(options.destination),
-        backup=None if backup is None else str(backup),
+        source=printable(migrator.source),
+        destination=printable(migrator.destination),
+        backup=None if backup is None else printable(backup),
         total_entries=result.total_entries,
         total_migrated=result.total_migrated,
         total_unchanged=result.total_unchanged,

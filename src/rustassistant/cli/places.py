@@ -12,11 +12,11 @@ def home() -> Path:
     return Path(moved).expanduser() if moved else Path.home() / ".rustassistant"
 
 
-def default_source() -> Path:
+def default_source() -> str:
     """The Rust program's own cache."""
-    return home() / "cache" / "repos"
+    return str(home() / "cache" / "repos")
 
 
-def default_destination() -> Path:
+def default_destination() -> str:
     """The database that everything goes to."""
-    return home() / "cache.db"
+    return str(home() / "cache.db")

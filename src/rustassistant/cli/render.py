@@ -28,8 +28,8 @@ def warn(text: str) -> None:
 
 
 def emit(message_type: str, **fields: Any) -> None:
-    """One JSON line."""
-    print(json.dumps({"message_type": message_type, **fields}, ensure_ascii=False), flush=True)
+    """One JSON line, in characters that every screen and pipe has."""
+    print(json.dumps({"message_type": message_type, **fields}), flush=True)
 
 
 def visible(text: str) -> str:
@@ -70,10 +70,13 @@ class _JsonLines:
     def __init__(self, phase: str) -> None:
         self._phase = phase
         self._next = 0.0
+        self._said: tuple[int, int, int] | None = None
 
     def update(self, done: int, total: int, failed: int) -> None:
         now = time.monotonic()
-        if now >= self._next or done == total:
+        state = (done, total, failed)
+        if state != self._said and (now >= self._next or done == total):
+            self._said = state
             self._next = now + _LINE_SECONDS
             emit("status", phase=self._phase, done=done, total=total, failed=failed)
 
@@ -102,23 +105,39 @@ class _Lines:
 
 
 @contextmanager
-def meter(phase: str, *, as_json: bool, quiet: bool, unit: str = "entries") -> Iterator[Meter]:
-    """A bar with rate and time left on a terminal, plain lines elsewhere."""
+def errors_told(*, as_json: bool) -> Iterator[None]:
+    """Turn an error of ours into what is printed of it, and its exit code."""
+    try:
+        yield
+    except RustAssistantError as error:
+        print_error(error, as_json=as_json)
+        sys.exit(error.exit_code)
+
+
+@contextmanager
+def meter(
+    phase: str, *, as_json: bool, quiet: bool, unit: str = "entries", last_line: bool = False
+) -> Iterator[Meter]:
+    """A bar with rate and time left on a terminal, plain lines elsewhere.
+
+    ``last_line`` says where it ended, however quick it was.
+    """
     if quiet:
         yield _Silent()
     elif as_json:
         yield _JsonLines(phase)
     elif sys.stdout.isatty():
-        with _bar(unit) as bar:
+        with _bar(unit, last_line=last_line) as bar:
             yield bar
     else:
         lines = _Lines()
         yield lines
-        lines.finish()
+        if last_line:
+            lines.finish()
 
 
 @contextmanager
-def _bar(unit: str) -> Iterator[Meter]:
+def _bar(unit: str, *, last_line: bool) -> Iterator[Meter]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -152,5 +171,5 @@ def _bar(unit: str) -> Iterator[Meter]:
                 lines.last(done, total, failed)
 
         yield Bar()
-    if unit == "entries":
+    if last_line:
         lines.finish()

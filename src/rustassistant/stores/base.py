@@ -163,14 +163,15 @@ class Query(NamedTuple):
         the parts of a key.
         """
         prompt_hash = candidate.prompt_hash
-        old_enough = prompt_hash is None and not self.exact
         version = candidate.schema_version
         version = DEFAULT_SCHEMA_VERSION if version is None else version
         differs = {
             "content": self.file_hash != candidate.file_hash,
             "type": self.cache_type != candidate.cache_type,
             "model": self.model not in (None, candidate.model),
-            "prompt hash": self.prompt_hash not in (None, prompt_hash) and not old_enough,
+            "prompt hash": (
+                self.exact if prompt_hash is None else self.prompt_hash not in (None, prompt_hash)
+            ),
             "schema version": self.schema_version not in (None, version),
         }
         return [part for part, is_other in differs.items() if is_other]
@@ -293,6 +294,6 @@ class Finder(Protocol):
         """The entry that answers, or None for a miss. Raises DamagedError, never a wrong answer."""
 
 
-def printable(path: str | bytes) -> str:
+def printable(path: str | bytes | os.PathLike[str]) -> str:
     """A path as text that can be stored and printed anywhere; undecodable bytes as ``\\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
