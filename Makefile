@@ -36,7 +36,7 @@ demo: $(RUN)
 
 test: $(DEV)
 	@rm -f .coverage .coverage.*
-	@COVERAGE_CORE=sysmon $(BIN)/python -m coverage run -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n auto --dist worksteal $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 

@@ -6,8 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from support import SHARED
+pytest.register_assert_rewrite("stores.store_suite", "support")
+
+from support import SHARED  # noqa: E402 - its asserts are to show values
+
+settings.register_profile("any machine", deadline=None)  # they are noisy, and some are slow
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,7 @@ class Cache:
         made = fields_of(path, **fields)
         directory = self.repository(repository) / "cache" / made["cache_type"]
         directory.mkdir(parents=True, exist_ok=True)
-        file = directory / (name or file_name(path))
+        file: Path = directory / (name or file_name(path))
         file.write_bytes(dump(made) if text is None else text)
         return file
 

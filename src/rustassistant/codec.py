@@ -30,7 +30,8 @@ is damaged or hostile, and is refused before memory is taken for it."""
 DEFAULT_LEVEL: Final = 3
 MAX_DICTIONARY_BYTES: Final = 64 * 2**10
 _MIN_DICTIONARY_BYTES: Final = 4 * 2**10
-_MIN_SAMPLES: Final = 64
+MIN_SAMPLES: Final = 64
+"""From fewer texts no dictionary is trained."""
 _DICTIONARY_SHARE: Final = 32
 """A dictionary may take up to this part of the text it serves: larger ones don't repay."""
 
@@ -193,7 +194,7 @@ def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None
     ``expected`` is how many such texts are to be stored. Every fourth sample is held out to see
     whether what the dictionary saves on all of them outweighs its own bytes.
     """
-    if len(samples) < _MIN_SAMPLES:
+    if len(samples) < MIN_SAMPLES:
         return None
     held_out = samples[::4]
     training: list[bytes | bytearray | memoryview] = [

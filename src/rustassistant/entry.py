@@ -81,9 +81,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return full_key(self.file_hash.hex(), self.model, self.prompt_hash, self.schema_version)
 
     @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """What tells entries apart: repository, type, file path, key."""
-        return (self.repository, self.cache_type, self.file_path, self.key)
+    def identity(self) -> tuple[str, ...]:
+        """What tells entries apart: repository, type, file path, and what the key is made of.
+
+        The parts, not the key: with a ``:`` in a model's name, different parts give one key.
+        """
+        version = DEFAULT_SCHEMA_VERSION if self.schema_version is None else self.schema_version
+        return (
+            self.repository,
+            self.cache_type,
+            self.file_path,
+            self.file_hash.hex(),
+            self.model,
+            self.prompt_hash or "",
+            str(version),
+        )
 
 
 def differing_fields(one: Entry, other: Entry) -> list[str]:

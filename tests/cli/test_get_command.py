@@ -429,6 +429,13 @@ def test_tilde_that_no_shell_expanded_is_the_home_directory(
     assert get("-t", "docs", "--content=~/lib.rs").out == '"found"\n'
 
 
+def test_empty_database_path_is_wrong_usage(get: Get, fill: Fill, source: Path) -> None:
+    fill()
+    ran = get("-t", "docs", "-c", source, "--destination", "")
+    assert (ran.code, ran.out) == (2, "")
+    assert "empty" in ran.err
+
+
 def test_every_option_can_come_from_the_environment(
     get: Get, fill: Fill, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -418,6 +418,7 @@ class DestinationSuite:
         put(store, FOLDER, old)
         asked = query_for(old, prompt_hash=PROMPT)
         assert lookup(self.reopen(store), asked._replace(exact=True)) is None
+        assert lookup(store, Query("docs", old.file_hash, exact=True)) is None
         assert lookup(self.reopen(store), asked) == old
 
     @pytest.mark.parametrize(
@@ -482,7 +483,8 @@ class DestinationSuite:
     def test_candidates_tell_all_that_is_known_of_a_content(self, store: Destination) -> None:
         todos = Folder(HOME, "todos", "centralized")
         entries = [entry_in(), entry_in(todos, prompt_hash=None, schema_version=None, model="m")]
-        put(store, FOLDER, entries[0], entry_in(file_hash=bytes(32)))
+        similar = entries[0].file_hash[:31] + b"\0"
+        put(store, FOLDER, entries[0], entry_in(file_hash=similar))
         put(store, todos, entries[1])
         with self.reopen(store).finder() as finder:
             found = list(finder.candidates(entries[0].file_hash))
@@ -593,6 +595,9 @@ class DestinationSuite:
         put(store, FOLDER, plain)
         for entry, data in ((older, DICTIONARY), (newer, NEWER_DICTIONARY), (kept, DICTIONARY)):
             _put_with_dictionary(store, entry, data)
+        twin = entry_in(file_path="twin.rs", result=older.result)
+        put(store, FOLDER, twin)  # itself encoded without any, like what may be stored for it
+        entries.append(twin)
         with self.reopen(store).finder() as finder:
             for entry in entries:
                 assert list(finder.find(FOLDER, entry)) == [entry]

@@ -180,6 +180,14 @@ def test_folders_below_a_type_directory_are_listed_with_their_path(root: Path) -
     }
 
 
+def test_folders_are_listed_depth_first_in_the_order_of_their_names(root: Path) -> None:
+    docs = Cache(root).add().parent
+    for folder in ("b", "a/z", "a", "a/b/c", "c", "B"):
+        put(docs / folder / "x.json")
+    folders = [where(one).subfolder for one in partitions_of(root)]
+    assert folders == ["", "B", "a", "a/b/c", "a/z", "b", "c"]
+
+
 def test_directory_that_is_named_like_an_entry_is_a_folder(root: Path) -> None:
     docs = Cache(root).add().parent
     put(docs / "x.json" / "inner.json")
@@ -332,6 +340,17 @@ def test_repository_directory_may_have_any_name(tmp_path: Path) -> None:
     renamed = (tmp_path / "root" / HASH).rename(tmp_path / "project-cache")
     [place] = listed(renamed).folders
     assert (place.repository, place.cache_type) == (PROJECT, "docs")
+
+
+def test_flat_repository_directory_may_have_any_name_and_no_meta(tmp_path: Path) -> None:
+    flat(tmp_path / "root")
+    renamed = (tmp_path / "root" / HASH).rename(tmp_path / "project-cache")
+    put(renamed / "custom" / "b.json")
+    (renamed / "meta.json").unlink()
+    found = listed(renamed)
+    assert found.names == ["a.json", "b.json"]
+    assert {place.repository for place in found.folders} == {str(renamed)}
+    assert "kept under" in found.problems[str(renamed / "meta.json")]
 
 
 def test_copy_of_a_local_cache_under_another_name_is_listed(tmp_path: Path) -> None:

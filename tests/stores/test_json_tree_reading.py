@@ -143,6 +143,20 @@ def test_file_is_read_in_pieces_where_the_system_gives_no_more(
     assert read_file(str(file)).text == b"old" * 100
 
 
+def test_read_that_ends_early_is_not_taken_for_the_whole(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a network file system may do when another machine cut the file and wrote it anew.
+    real = os.read
+    answers = [150, 0]
+
+    def ending_early(descriptor: int, count: int) -> bytes:
+        return real(descriptor, answers.pop(0) if answers else count)
+
+    monkeypatch.setattr(os, "read", ending_early)
+    assert read_file(str(file)).text == b"old" * 100
+
+
 # What is no file
 
 

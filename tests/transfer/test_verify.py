@@ -87,7 +87,7 @@ class Migrated(NamedTuple):
             connection.execute(sql, values)
             assert connection.changes() > 0, "the test itself must change something"
             if reseal:
-                rows = connection.execute(COLUMNS).fetchall()
+                rows: list[Any] = connection.execute(COLUMNS).fetchall()
                 for row_id, cache_type, path, content, size, *producer, at, tokens, digest in rows:
                     whole = seal(
                         cache_type, path, content, size, Producer(*producer), at, tokens, digest

@@ -14,6 +14,7 @@ import pytest
 
 from rustassistant.codec import check_level
 from rustassistant.errors import RustAssistantError, WorkerDiedError
+from rustassistant.transfer import workers
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 from support import Cache
 
@@ -219,6 +220,23 @@ def test_a_worker_killed_by_a_signal_without_a_name_is_a_dead_one() -> None:
         assert str(number) in error.message
     finally:
         pool.shutdown(wait=False)
+
+
+def test_a_worker_killed_while_it_starts_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = f"""
+import os, signal
+try:
+    os.mkdir({str(tmp_path / "second")!r})
+except FileExistsError:
+    pass
+else:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    monkeypatch.setattr(workers, "_MAIN", first + workers._MAIN)
+    with WorkerPool(1) as pool:
+        assert pool.submit(abs, -1).result(LIMIT) == 1
 
 
 def test_workers_that_cannot_be_started_fail_the_call_instead_of_hanging_it(

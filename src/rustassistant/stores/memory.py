@@ -127,7 +127,7 @@ class MemoryWriter:
         """Keep a dictionary."""
         kept = self._state.dictionaries
         for one in kept:
-            if one.data == data:
+            if (one.cache_type, one.data) == (cache_type, data):
                 return one
         kept.append(Dictionary(len(kept) + 1, cache_type, data))
         return kept[-1]

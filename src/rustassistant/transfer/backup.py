@@ -69,6 +69,7 @@ def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) ->
             copy.directory(source, os.path.join(partial, tree.part))
             shutil.copystat(tree.path, partial)
         os.rename(partial, target)
+        _sync_directory(os.path.dirname(target))
     except OSError as error:
         raise _named(error, target) from None
     finally:
@@ -82,6 +83,15 @@ def _remove(partial: str) -> None:
         with suppress(OSError):
             os.chmod(directory, 0o700)
     shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync_directory(path: str) -> None:
+    """Make the names in it durable too."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _check_room(parent: str, total: int, target: str) -> None:
@@ -153,6 +163,7 @@ class _Copy:
                     shutil.copystat(entry.path, place, follow_symlinks=False)
                 # Sockets and devices are somebody's endpoints: they hold nothing to keep.
         shutil.copystat(source, target)
+        _sync_directory(target)
 
     def _file(self, source: str, target: str, status: os.stat_result) -> None:
         digest = sha256()

@@ -9,13 +9,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.codec import DEFAULT_LEVEL, Dictionary, train_dictionary
+from rustassistant.codec import DEFAULT_LEVEL, MIN_SAMPLES, Dictionary, train_dictionary
 from rustassistant.errors import OutOfSpaceError
 from rustassistant.stores.base import Destination, Found, Survey, Writer
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 
 _POOL_PAYS_FROM: Final = 3_000
 """Entries that this process reads in about the time that a pool takes to start."""
+
+_SAMPLE_BYTES: Final = 16 * 2**10
+"""Of a long result the beginning will do: samples are held in memory."""
 
 _EXPECTED_SHARE: Final = 0.5
 """Room asked for, as a part of the source's bytes: the file takes a quarter at most, and its log
@@ -67,7 +70,11 @@ def choose_dictionaries(survey: Survey, writer: Writer, options: Options) -> Seq
     if not options.dictionaries:
         return []
     present = {one.cache_type: one for one in writer.dictionaries()}
-    missing = {name: count for name, count in survey.files.items() if name not in present}
+    missing = {
+        name: count
+        for name, count in survey.files.items()
+        if name not in present and count >= MIN_SAMPLES
+    }
     if missing:
         for cache_type, samples in _sample_results(survey, missing).items():
             data = train_dictionary(samples, expected=missing[cache_type])
@@ -81,7 +88,7 @@ def _sample_results(survey: Survey, wanted: dict[str, int]) -> dict[str, list[by
     samples: defaultdict[str, list[bytes]] = defaultdict(list)
     for cache_type, result in _read_samples(survey):
         if cache_type in wanted:
-            samples[cache_type].append(result)
+            samples[cache_type].append(result[:_SAMPLE_BYTES])
     return samples
 
 

@@ -31,6 +31,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _LENGTH: Final = struct.Struct("<Q")
 _READY: Final = b"ready"
+_STARTS: Final = 3
+"""Attempts at starting a worker that is killed before it is ready."""
+
 _MAIN: Final = "import rustassistant.transfer.workers as w; w.serve()"
 
 
@@ -113,6 +116,9 @@ class WorkerPool(Executor):
                 future.set_exception(WorkerDiedError(f"a worker died ({_how(status)})"))
                 worker = _start()
                 continue
+            except Exception as error:  # an answer that can't be rebuilt here
+                future.set_exception(error)
+                continue
             if succeeded:
                 future.set_result(value)
             else:
@@ -131,14 +137,17 @@ def _how(status: int) -> str:
 
 
 def _start() -> _Worker | WorkersUnavailableError:
-    try:
-        worker = _Worker()
-    except OSError as error:
-        return WorkersUnavailableError(f"worker processes can't be started: {error}")
-    if worker.is_ready():
-        return worker
-    status = _how(worker.stop())
-    return WorkersUnavailableError(f"a worker process ended before it was ready ({status})")
+    for _ in range(_STARTS):
+        try:
+            worker = _Worker()
+        except OSError as error:
+            return WorkersUnavailableError(f"worker processes can't be started: {error}")
+        if worker.is_ready():
+            return worker
+        status = worker.stop()
+        if status >= 0:
+            break  # nobody killed it: it would end the same way again
+    return WorkersUnavailableError(f"a worker process ended before it was ready ({_how(status)})")
 
 
 class _Worker:
@@ -202,12 +211,18 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not end up between the answers
-    with suppress(BrokenPipeError, EOFError):
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)  # a library that reads must not find the calls
+    os.dup2(2, 1)  # whatever one prints must not end up between the answers
+    try:
         answers.write(_READY)
         answers.flush()
         while True:
             _send(answers, _answer(_receive(calls)))
+    except EOFError:
+        return
+    except BrokenPipeError:
+        os._exit(0)  # from 3.13 on, Python complains of what cannot be flushed at exit
 
 
 def _answer(request: bytes) -> bytes:

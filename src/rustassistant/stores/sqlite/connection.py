@@ -77,6 +77,7 @@ def errors_named(path: str) -> Iterator[None]:
         apsw.FormatError,
         apsw.ConstraintError,
         UnicodeDecodeError,
+        TypeError,
     ) as error:
         # All SQL is our own, so what does not fit it is a table that is not as we made it.
         raise DamagedError(f"{place} is damaged: {error}") from None

@@ -51,7 +51,9 @@ class EntryReader:
         ).fetchone()
         if row is None:
             raise DamagedError(f"dictionary {dictionary_id} is missing")
-        return bytes(row[0])
+        if not isinstance(row[0], bytes):
+            raise DamagedError(f"dictionary {dictionary_id} is damaged")
+        return row[0]
 
     def select(
         self, source: str, condition: str, values: Iterable[Any]
@@ -81,9 +83,13 @@ class EntryReader:
         entry_id, repository, cache_type, file_path = row[:4]
         try:
             return self._checked(row)
-        except (DamagedError, EntryError) as error:
+        except (
+            DamagedError,
+            EntryError,
+            TypeError,
+        ) as error:  # TypeError: a column of another type
             return DamagedError(
-                f"entry {entry_id} ({cache_type} of {file_path} in {repository}): {error.message}"
+                f"entry {entry_id} ({cache_type} of {file_path} in {repository}): {error}"
             )
 
     def _checked(self, row: tuple[Any, ...]) -> Entry:

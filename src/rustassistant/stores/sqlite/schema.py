@@ -63,9 +63,10 @@ CREATE UNIQUE INDEX producers_by_parts
 
 CREATE TABLE dictionaries (
     id          INTEGER PRIMARY KEY,
-    sha256      BLOB NOT NULL UNIQUE CHECK (length(sha256) = 32),
+    sha256      BLOB NOT NULL CHECK (length(sha256) = 32),
     cache_type  TEXT NOT NULL,
-    data        BLOB NOT NULL
+    data        BLOB NOT NULL,
+    UNIQUE (sha256, cache_type)
 ) STRICT;
 
 -- A file's content as it was when it was analysed; up to four types of entries share it.

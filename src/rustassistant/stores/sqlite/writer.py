@@ -117,7 +117,10 @@ class SqliteWriter:
                 " ON CONFLICT DO NOTHING",
                 (digest, cache_type, data),
             )
-            row = self._execute("SELECT id FROM dictionaries WHERE sha256 = ?", (digest,)).get
+            row = self._execute(
+                "SELECT id FROM dictionaries WHERE sha256 = ? AND cache_type = ?",
+                (digest, cache_type),
+            ).get
         return Dictionary(row, cache_type, data)
 
     def put(self, folder: Folder, records: Sequence[Record]) -> Outcomes:
