@@ -35,10 +35,7 @@ demo: $(RUN)
 	@$(BIN)/python examples/demo.py
 
 test: $(DEV)
-	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m coverage run -m pytest -n auto --dist worksteal $(ARGS)
-	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: $(DEV)
 	@$(BIN)/ruff check .

@@ -804,6 +804,26 @@ def test_second_interrupt_stops_at_once_and_loses_nothing_committed(
     assert stored(database) == 12
 
 
+def test_interrupt_while_the_run_ends_does_not_change_how_it_ends(
+    slow_cache: Cache, database: Path
+) -> None:
+    arguments = command("-s", slow_cache.root, "-d", database, "--level", "19", "--jobs", "1")
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "Migrating entries" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        while "Hint: Run the same command again" not in process.stderr.readline():
+            pass
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+
+
 _PAUSE_WORKERS = """
 import os, sys
 if "serve()" in sys.orig_argv[-1]:

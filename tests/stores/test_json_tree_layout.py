@@ -431,7 +431,16 @@ def test_file_as_source_is_no_cache(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
 
 
-@pytest.mark.parametrize("content", [["src/main.rs"], ["Cargo.toml", "a.json"], ["deep/er/x.json"]])
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["src/main.rs"],
+        ["Cargo.toml", "a.json"],
+        ["deep/er/x.json"],
+        # Code whose analyses are kept elsewhere: nothing of it is for us to call a broken entry.
+        ["Cargo.toml", "docs/openapi.json", "node_modules/x/package.json"],
+    ],
+)
 def test_directory_without_a_cache_is_refused(tmp_path: Path, content: list[str]) -> None:
     for name in content:
         put(tmp_path / name)
