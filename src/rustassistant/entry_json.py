@@ -25,7 +25,6 @@ MAX_NESTING: Final = 256
 _T = TypeVar("_T")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-_INNERMOST: Final = re.compile(rb"\[\]|\{\}")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -132,13 +131,12 @@ def _nests_too_deeply(text: bytes) -> bool:
     """
     if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
         return False
-    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKETS)
-    for _ in range(MAX_NESTING):  # each pass takes the innermost level away
-        shorter = _INNERMOST.sub(b"", brackets)
-        if len(shorter) == len(brackets):
-            return False  # nothing is left, or it is no JSON, which the parser says better
-        brackets = shorter
-    return bool(brackets)
+    depth = 0
+    for bracket in _STRING.sub(b"", text).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_NESTING:
+            return True
+    return False
 
 
 def _why_not_json(text: bytes, error: msgspec.DecodeError) -> str:

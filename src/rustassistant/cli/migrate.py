@@ -67,7 +67,8 @@ class _Stop:
             yield
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                # Who has asked twice must not cut off the message that says what is safe.
+                signal.signal(number, signal.SIG_IGN if self.asked else handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

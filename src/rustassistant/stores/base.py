@@ -281,6 +281,9 @@ class Finder(Protocol):
     def __exit__(self, *exc_info: Any) -> None:
         """Close it."""
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Within it, all answers are of one moment, and come quicker."""
+
     def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
         """Every entry here with that one's identity (repository, type, path, key).
 

@@ -187,6 +187,11 @@ class MemoryFinder:
     def __exit__(self, *exc_info: Any) -> None:
         """Nothing to close."""
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What it sees never changes."""
+        yield
+
     def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
         """Every entry with that one's identity."""
         return [

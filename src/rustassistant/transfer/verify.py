@@ -45,7 +45,7 @@ _unpack: Final = msgspec.msgpack.Decoder(_Compared).decode
 def compare_partition(finder: Finder, partition: Partition) -> bytes:
     """A worker's task: read a partition and look each entry up, packed as a `_Compared`."""
     outcome = _Compared(0, [], [])
-    with finder:
+    with finder, finder.snapshot():
         for item in partition.read({}):
             if isinstance(item, Found):
                 outcome.compared += 1

@@ -105,6 +105,13 @@ def _is_local_cache(root: str) -> bool:
     return os.path.basename(root) == "cache" and os.path.basename(parent) == LOCAL_DIRECTORY
 
 
+def _is_cache_of_a_repository(root: str) -> bool:
+    """The ``cache`` in a ``<hash8>`` directory: whose it is, only that directory knows."""
+    parent = os.path.dirname(root)
+    is_cache = os.path.basename(root) == "cache" and _has_type_directories(root)
+    return is_cache and os.path.lexists(os.path.join(parent, META_NAME))
+
+
 def _holds_types(root: str) -> bool:
     return _has_type_directories(os.path.join(root, "cache"))
 
@@ -120,7 +127,10 @@ def _is_repository_directory(root: str) -> bool:
 
 
 def _is_flat_without_meta(root: str) -> bool:
+    """Nothing but directories lie in one: code, too, may have JSON in its ``docs``."""
     below = _subdirectories(root)
+    if len(below) < len(os.listdir(root)):
+        return False
     return any(name in _TYPES and _holds_json(os.path.join(root, name)) for name in below)
 
 
@@ -256,7 +266,8 @@ def _contents(
         else:
             others += 1
     if others and own_files:
-        yield Problem(printable(path), f"{others} files there do not end in .json: left alone")
+        what = "file there does" if others == 1 else "files there do"
+        yield Problem(printable(path), f"{others} {what} not end in .json: left alone")
     return contents
 
 
@@ -284,6 +295,7 @@ _PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]]
     (holds_local_cache, _repository),
     (_is_dot_directory, _local),
     (_is_local_cache, lambda root: _local_cache(root, os.path.dirname(root))),
+    (_is_cache_of_a_repository, lambda root: _repository_directory(os.path.dirname(root))),
     (_holds_types, _repository_directory),
     (_is_central_root, _central),
     (_is_repository_directory, _repository_directory),

@@ -42,11 +42,11 @@ class EntryReader:
     """Reads entries over one connection. Not for two threads at once."""
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._decoder = Decoder(self._dictionary)
 
     def _dictionary(self, dictionary_id: int) -> bytes:
-        row = self._connection.execute(
+        row = self.connection.execute(
             "SELECT data FROM dictionaries WHERE id = ?", (dictionary_id,)
         ).fetchone()
         if row is None:
@@ -63,17 +63,17 @@ class EntryReader:
         One that is damaged comes as the error, so that it hides no other.
         """
         sql = ENTRY_SQL.format(source=source) + condition
-        for row in self._connection.execute(sql, tuple(values)):
+        for row in self.connection.execute(sql, tuple(values)):
             yield self._entry(row)
 
     def candidates(self, source: str, condition: str, values: Iterable[Any]) -> list[Candidate]:
         """The same without results."""
         sql = CANDIDATE_SQL.format(source=source) + condition
-        return [Candidate(*row) for row in self._connection.execute(sql, tuple(values))]
+        return [Candidate(*row) for row in self.connection.execute(sql, tuple(values))]
 
     def value(self, sql: str, values: Iterable[Any]) -> Any:
         """The first column of the first row, None if there is none."""
-        return self._connection.execute(sql, tuple(values)).get
+        return self.connection.execute(sql, tuple(values)).get
 
     def text(self, frame: bytes, dictionary_id: int | None) -> bytes:
         """The text of a frame."""

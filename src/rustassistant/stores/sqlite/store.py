@@ -94,6 +94,17 @@ class SqliteFinder:
             self._connection.close()
             self._connection = None
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One read transaction."""
+        connection = self._rows().connection
+        with errors_named(self._path):
+            connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
     def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
         """Every entry of that one's repository, type, path and key, or why it can't be read."""
         condition = _BY_HASH + (
