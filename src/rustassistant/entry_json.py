@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -202,25 +203,29 @@ def render(entry: Entry) -> bytes:
         derived = full_key(file_hash, entry.model, entry.prompt_hash, version)
         key = f'  "cache_key": "{derived[:JSON_KEY_DIGITS]}",\n'
         request = (
-            f'  "prompt_hash": {_quote(entry.prompt_hash)},\n'
+            f'  "prompt_hash": {_quote_again(entry.prompt_hash)},\n'
             f'  "schema_version": {1 if version is None else version},\n'
         )
     head = (
         f'{{\n  "file_path": {_quote(entry.file_path)},\n  "file_hash": "{file_hash}",\n{key}'
         f'  "analyzed_at": "{format_rfc3339(entry.analyzed_at)}",\n'
-        f'  "provider": {_quote(entry.provider)},\n  "model": {_quote(entry.model)},\n{request}'
-        '  "result": '
+        f'  "provider": {_quote_again(entry.provider)},\n'
+        f'  "model": {_quote_again(entry.model)},\n{request}  "result": '
     )
     tail = (
         f',\n  "tokens_used": {_number(entry.tokens_used)},\n'
         f'  "file_size": {_number(entry.file_size)},\n'
-        f'  "cache_type": {_quote(entry.cache_type)}\n}}'
+        f'  "cache_type": {_quote_again(entry.cache_type)}\n}}'
     )
     return b"".join((head.encode(), entry.result, tail.encode()))
 
 
 def _quote(text: str) -> str:
     return _encode(text).decode()
+
+
+_quote_again: Final = lru_cache(maxsize=256)(_quote)
+"""For what many entries have in common."""
 
 
 def _number(value: int | None) -> str:

@@ -7,15 +7,17 @@ with 0, 3, 6 or 9 digits, the fewest that lose nothing.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import Final
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: differences are faster
-_SECOND: Final = timedelta(seconds=1)
+_EPOCH: Final = date(1970, 1, 1)
+_DAY: Final = 86_400
 _NANOSECONDS: Final = 10**9
 _INT64: Final = 2**63
 _RFC3339: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)",
+    re.ASCII,
 )
 
 
@@ -28,16 +30,27 @@ def parse_rfc3339(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not an RFC 3339 time")
-    date, minutes, second, fraction, zone = match.groups()
-    leap = second == "60"  # a leap second: RFC 3339 allows it, datetime does not
-    moment = datetime.fromisoformat(f"{date}T{minutes}:{'59' if leap else second}")
-    seconds = (moment - _EPOCH) // _SECOND + leap
+    day, hour, minute, second, fraction, zone = match.groups()
+    hours, minutes, seconds = int(hour), int(minute), int(second)
+    if hours > 23 or minutes > 59 or seconds > 60:  # 60: RFC 3339 allows a leap second
+        raise ValueError(f"{text!r} is not a time of day")
+    seconds += _day_start(day) + hours * 3600 + minutes * 60
     if zone not in ("+00:00", "Z"):
         seconds -= _offset_seconds(zone)
     nanoseconds = seconds * _NANOSECONDS + (int(fraction.ljust(9, "0")) if fraction else 0)
     if not -_INT64 <= nanoseconds < _INT64:
         raise ValueError(f"{text!r} lies outside the years that can be kept")
     return nanoseconds
+
+
+@lru_cache(maxsize=1024)  # a cache is filled on few days: both directions cost half as much
+def _day_start(day: str) -> int:
+    return (date.fromisoformat(day) - _EPOCH).days * _DAY
+
+
+@lru_cache(maxsize=1024)
+def _day_text(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).isoformat()
 
 
 def _offset_seconds(zone: str) -> int:
@@ -52,7 +65,10 @@ def _offset_seconds(zone: str) -> int:
 def format_rfc3339(nanoseconds: int) -> str:
     """The text the Rust program would print for that moment."""
     seconds, fraction = divmod(nanoseconds, _NANOSECONDS)
-    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    days, second = divmod(seconds, _DAY)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    whole = f"{_day_text(days)}T{hour:02d}:{minute:02d}:{second:02d}"
     if fraction == 0:
         return whole + "+00:00"
     if fraction % 1_000_000 == 0:
