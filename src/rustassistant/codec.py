@@ -188,6 +188,12 @@ class Decoder:
         return context
 
 
+def dictionary_size(mean: float, expected: int) -> int | None:
+    """Bytes that a dictionary for so many texts of that mean size should have; None for too few."""
+    size = min(MAX_DICTIONARY_BYTES, int(mean * expected / _DICTIONARY_SHARE))
+    return size if size >= _MIN_DICTIONARY_BYTES else None
+
+
 def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None:
     """A dictionary from sample texts of one type, or None where it would not pay.
 
@@ -201,8 +207,8 @@ def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None
         sample for index, sample in enumerate(samples) if index % 4
     ]
     mean = sum(map(len, samples)) / len(samples)
-    size = min(MAX_DICTIONARY_BYTES, int(mean * expected / _DICTIONARY_SHARE))
-    if size < _MIN_DICTIONARY_BYTES:
+    size = dictionary_size(mean, expected)
+    if size is None:
         return None
     try:
         dictionary = zstandard.train_dictionary(size, training)

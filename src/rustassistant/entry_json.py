@@ -7,9 +7,7 @@ bytes as ``original``, so that nothing of a file is ever lost.
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from functools import lru_cache
 from typing import Annotated, Final, NamedTuple, TypeVar
 
@@ -26,6 +24,9 @@ MAX_NESTING: Final = 256
 _T = TypeVar("_T")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_STRING_OR_BRACKET: Final = re.compile(rb'("(?:[^"\\]|\\.)*+")(?=\s*:)|"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+"""A name, which a colon follows, in group 1; any other string; a bracket."""
+
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -150,15 +151,19 @@ def _why_not_json(text: bytes, error: msgspec.DecodeError) -> str:
 
 def _refuse_repeated_fields(text: bytes) -> None:
     """A field given twice has no one meaning: the Rust program refuses such a file, so do we."""
-    pairs: list[tuple[str, object]] = json.loads(
-        text.removeprefix(_BYTE_ORDER_MARK),
-        object_pairs_hook=list,
-        parse_int=str,  # int() refuses numbers of more than 4,300 digits
-        parse_float=str,
-    )
-    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if repeated:
-        raise EntryError(f"not an entry: the field {repeated[0]!r} is given twice")
+    seen = set()
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(text):  # it is valid JSON, or we would not be here
+        first = token[0][0]
+        if first in b"{[":
+            depth += 1
+        elif first in b"}]":
+            depth -= 1
+        elif depth == 1 and token[1] is not None:
+            name = msgspec.json.decode(token[1], type=str)
+            if name in seen:
+                raise EntryError(f"not an entry: the field {name!r} is given twice")
+            seen.add(name)
 
 
 def _notes(fields: _EntryFile, cache_type: str) -> list[str]:

@@ -88,6 +88,7 @@ class LockedError(RustAssistantError):
 class DamagedError(RustAssistantError):
     """Bytes read back are not the bytes that were written."""
 
+    exit_code = 4
     default_hint = "Keep the file as it is, and migrate again from the JSON cache into a new one."
 
 

@@ -21,7 +21,7 @@ from rustassistant.stores import open_destination, open_source
 from rustassistant.stores.base import Failure
 from rustassistant.transfer.backup import ReportCopied, back_up
 from rustassistant.transfer.engine import transfer
-from rustassistant.transfer.plan import Options
+from rustassistant.transfer.plan import Options, check_room
 from rustassistant.transfer.report import (
     Cancelled,
     Comparison,
@@ -134,6 +134,14 @@ class CacheMigrator:
 
     def __exit__(self, *exc_info: Any) -> None:
         """Nothing stays open between calls."""
+
+    def check(self, *, backup: bool = False) -> None:
+        """Raise now what would stop `migrate` later: a destination that can't be written, or too
+        little room for it and, with ``backup``, for a copy of the source beside it."""
+        survey = self._from.survey()
+        self._to.check_writable()
+        besides = int(survey.total * survey.mean_size) if backup else 0
+        check_room(survey, self._to, besides=besides)
 
     def backup(self, path: Place | None = None, progress: ReportCopied | None = None) -> Path:
         """Copy the source to ``path`` (``<source>.backup``), check the copy, return where it is.

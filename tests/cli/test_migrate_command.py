@@ -20,7 +20,9 @@ from typing import Any, NamedTuple, Protocol
 import apsw
 import pytest
 
+from rustassistant import CacheMigrator, MigrationResult
 from rustassistant.cli.app import run
+from rustassistant.cli.migrate import MigrateOptions, run_migration
 from rustassistant.stores.sqlite import connection
 from rustassistant.stores.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from support import Cache, snapshot
@@ -508,6 +510,8 @@ def test_workers_change_neither_outcome_nor_database(
     for number in range(6):
         cache.add(f"{number}.rs", repository=f"/home/dev/{number}")
     broken = cache.add("broken.rs", repository="/home/dev/3", text=b"")
+    for file in cache.root.rglob("*.json"):
+        os.utime(file, (1_700_000_000, 1_700_000_000))  # fresh files are not remembered as read
     alone = migrate("-s", cache.root, "-d", tmp_path / "alone.db", "--jobs", "1", "--json")
     many = migrate("-s", cache.root, "-d", tmp_path / "many.db", "--jobs", "2", "--json", "-v")
     for ran in (alone, many):
@@ -876,3 +880,25 @@ def test_standard_output_is_flushed_line_by_line_into_a_pipe(cache: Cache, datab
         assert reader.readline() == "🔄 Starting cache migration\n"
         reader.read()
     assert process.returncode == 0
+
+
+def test_files_that_vanish_before_the_verification_do_not_pass_it(
+    cache: Cache, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of what could not be compared, nobody can say that it is equal.
+    file = cache.add()
+    options = MigrateOptions(str(cache.root), str(database), False, True, 1, 3, False, False)
+    migrate = CacheMigrator.migrate
+
+    def spoiling(self: CacheMigrator, progress: Any = None) -> MigrationResult:
+        result = migrate(self, progress)
+        file.write_bytes(b"")
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CacheMigrator, "migrate", spoiling)
+        assert run_migration(options) == 3
+    out, err = capsys.readouterr()
+    assert "Verification passed" not in out
+    assert "could not be compared" in err
+    assert str(file) in err

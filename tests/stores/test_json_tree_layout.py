@@ -666,6 +666,23 @@ def test_cache_of_its_own_in_the_central_root_hides_no_repository(root: Path) ->
     assert {"src_lib_rs.json", "a.json"} <= set(listed(root).names)
 
 
+@pytest.mark.parametrize(
+    "suffix", [".backup", ".backup-2026-11-22T101112", ".backup-2026-11-22T101112-2.partial-ab_1"]
+)
+def test_our_own_backups_are_left_alone_and_mentioned(tmp_path: Path, suffix: str) -> None:
+    home = home_at(tmp_path / "home")
+    cache = home.path / ".rustassistant" / "cache"
+    before = listed(home.path).folders
+    backups = {
+        shutil.copytree(cache / "repos", cache / f"repos{suffix}"),
+        shutil.copytree(cache / "repos" / HASH, cache / "repos" / f"{HASH}{suffix}"),
+    }
+    found = listed(home.path)
+    assert (found.folders, found.failures) == (before, {})
+    assert found.problems.keys() == set(map(str, backups))
+    assert listed(cache / f"repos{suffix}").names == ["src_lib_rs.json"], "unless asked for"
+
+
 @pytest.mark.parametrize("others", [["a.json.bak"], ["notes.txt", "b.JSON", ".swp", "c.json.tmp"]])
 def test_other_files_in_a_type_directory_are_left_alone_and_mentioned(
     root: Path, others: list[str]

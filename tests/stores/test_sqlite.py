@@ -505,6 +505,7 @@ class TestDamage:
     ) -> None:
         entry = entry_in(result=DICTIONARY)
         put_with_dictionary(store, entry)
+        ask(path, "DROP TRIGGER dictionaries_never_change")
         tamper(path, "UPDATE dictionaries SET data = ?", damaged)
         self.assert_found_out(store, entry)
 
@@ -522,6 +523,7 @@ class TestDamage:
     def test_missing_dictionary_is_found_out(self, store: SqliteStore, path: Path) -> None:
         entry = entry_in(result=DICTIONARY)
         put_with_dictionary(store, entry)
+        ask(path, "DROP TRIGGER dictionaries_never_change")
         tamper(path, "UPDATE dictionaries SET id = 77")
         self.assert_found_out(store, entry)
 
@@ -613,16 +615,37 @@ class TestDamage:
             # The newer of the two, which is about another content.
             lookup(store, query_for(other))
 
-    def test_damage_met_while_putting_stops_it_and_changes_nothing(
+    def test_entry_whose_kept_file_is_damaged_is_stored_anew(
         self, store: SqliteStore, path: Path
     ) -> None:
         entry, other = kept_entry(), entry_in(file_path="other.rs")
         put(store, FOLDER, entry)
         tamper(path, "UPDATE entries SET original = ?", b"\x28\xb5\x2f\xfd garbage")
-        with pytest.raises(DamagedError):
-            put(store, FOLDER, other, entry)
-        assert find(store, other) == []
-        assert ask(path, "SELECT count(*) FROM entries") == [(1,)]
+        assert put(store, FOLDER, other, entry).migrated == 2
+        assert find(store, other) == [other]
+        with store.finder() as finder:
+            assert entry in finder.find(FOLDER, entry)
+
+    def test_good_result_is_not_given_up_for_a_damaged_one(
+        self, store: SqliteStore, path: Path
+    ) -> None:
+        entry, other = entry_in(), entry_in(file_path="other.rs")
+        put(store, FOLDER, entry)
+        tamper(path, "UPDATE entries SET result = x'00'")
+        put(store, FOLDER, other)
+        assert find(store, other) == [other]
+
+    def test_used_dictionary_is_not_replaced(self, store: SqliteStore, path: Path) -> None:
+        entry = entry_in(result=DICTIONARY)
+        put_with_dictionary(store, entry)
+        ask(
+            path,
+            "INSERT OR REPLACE INTO dictionaries"
+            " SELECT id, zeroblob(32), 'x', x'00' FROM dictionaries",
+        )
+        assert find(store, entry) == [entry]
+        with pytest.raises(apsw.ConstraintError, match="compressed with this dictionary"):
+            ask(path, "UPDATE dictionaries SET data = x'00'")
 
     @pytest.mark.parametrize("table", ["entries", "files", "producers", "dictionaries"])
     def test_overwritten_page_is_found_out(

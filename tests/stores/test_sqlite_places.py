@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import errno
+import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -571,7 +573,7 @@ class TestSuddenDeath:
     def test_killed_while_creating_leaves_no_half_file(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(os, "link", die)
+        monkeypatch.setattr(os, "rename", die)
         assert exit_code_of(lambda: put(SqliteStore(path), FOLDER, entry_in())) == KILLED
         monkeypatch.undo()
         (leftover,) = os.listdir(path.parent)
@@ -608,6 +610,23 @@ class TestSuddenDeath:
 
 
 class TestCreation:
+    def test_log_of_a_database_that_was_removed_is_not_played_into_a_new_one(
+        self, path: Path
+    ) -> None:
+        put(SqliteStore(path), FOLDER, entry_in(file_path="removed.rs"))
+        shutil.copy(path, path.with_name("other.db"))
+        with closing(apsw.Connection(str(path))) as database:
+            database.execute("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+            log = path.with_name("cache.db-wal").read_bytes()
+        path.unlink()
+        path.with_name("cache.db-wal").write_bytes(log)
+        assert put(SqliteStore(path), FOLDER, entry_in()) == MIGRATED
+        assert find(SqliteStore(path), entry_in()) == [entry_in()]
+        with closing(apsw.Connection(str(path))) as database:
+            assert database.pragma("integrity_check") == "ok"
+        [aside] = path.parent.glob("cache.db-wal.orphan-*")
+        assert aside.read_bytes() == log
+
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         return tmp_path / "cache.db"
@@ -617,12 +636,14 @@ class TestCreation:
     ) -> None:
         theirs, ours = entry_in(file_path="theirs.rs"), entry_in(file_path="ours.rs")
 
-        def link_late(source: str, target: str) -> None:
+        lock = fcntl.flock
+
+        def lock_late(descriptor: int, operation: int) -> None:
             monkeypatch.undo()
             assert exit_code_of(lambda: put(SqliteStore(path), FOLDER, theirs)) == 0
-            os.link(source, target)
+            lock(descriptor, operation)
 
-        monkeypatch.setattr(os, "link", link_late)
+        monkeypatch.setattr(fcntl, "flock", lock_late)
         assert put(SqliteStore(path), FOLDER, ours) == MIGRATED
         assert os.listdir(path.parent) == ["cache.db"]
         assert find(SqliteStore(path), theirs) == [theirs]

@@ -6,8 +6,10 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
@@ -494,3 +496,34 @@ def test_a_source_that_is_a_link_is_copied_for_what_it_leads_to(source: Path) ->
     target = back_up(JsonTree(link).tree(), f"{link}.backup")
     assert not os.path.islink(target)
     assert state(Path(target)) == state(source)
+
+
+def test_a_tree_nested_deeper_than_python_recurses_is_copied(tmp_path: Path) -> None:
+    source = tmp_path / "repos"
+    source.mkdir()
+    levels = 1_100
+    directory = os.open(source, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=directory)
+        below = os.open("d", os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    os.close(directory)
+    made = back_up(Tree(str(source)), str(tmp_path / "repos.backup"))
+    found = subprocess.run(["find", made, "-type", "d"], capture_output=True, check=True)
+    assert len(found.stdout.splitlines()) == levels + 1
+    for root in (source, Path(made)):
+        subprocess.run(["rm", "-r", root], check=True)  # deeper than `shutil.rmtree` goes
+
+
+def test_two_backups_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    for number in range(50):
+        cache.add(f"src/{number}.rs")
+    places = [str(tmp_path / "same" / f"{number}.backup") for number in range(4)]
+    (tmp_path / "same").mkdir()
+    with ThreadPoolExecutor() as threads:
+        made = list(threads.map(lambda place: back_up(Tree(str(cache.root)), place), places))
+    assert made == places
+    assert sorted(os.listdir(tmp_path / "same")) == sorted(map(os.path.basename, places))
+    assert all(snapshot(Path(place)) == snapshot(cache.root) for place in places)

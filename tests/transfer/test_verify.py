@@ -554,7 +554,13 @@ def primed(tmp_path: Path) -> Migrated:
 @pytest.mark.parametrize(
     ("statements", "expected"),
     [
-        (["UPDATE dictionaries SET data = zeroblob(length(data))"], "damaged in the destination"),
+        (
+            [
+                "DROP TRIGGER dictionaries_never_change",
+                "UPDATE dictionaries SET data = zeroblob(length(data))",
+            ],
+            "damaged in the destination",
+        ),
         (
             ["DROP TRIGGER dictionaries_in_use", "DELETE FROM dictionaries"],
             "damaged in the destination: .*dictionary 1 is missing",

@@ -194,7 +194,7 @@ Examples:
   git show HEAD~1:src/error.rs | rustassistant cache get --type docs --content -
 \b
 Exit codes: 0 hit, 1 miss (what was looked for, and why nothing matched, is on standard error),
-10 no such database."""
+4 the entry is there but damaged, 10 no such database or file."""
 
 
 @cache.command(epilog=_GET_EXAMPLES)

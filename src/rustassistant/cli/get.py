@@ -46,7 +46,7 @@ def run_get(options: GetOptions) -> int:
         schema_version=options.schema_version,
         exact=options.exact,
     )
-    with open_destination(os.path.expanduser(options.database)).finder() as finder:
+    with open_destination(_absolute(options.database)).finder() as finder:
         entry = finder.lookup(query)
         near = [] if entry else finder.candidates(query.file_hash)
     if entry is None:
@@ -61,6 +61,10 @@ def _print_bytes(text: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(text + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if path else path
 
 
 def _read(content: str) -> bytes:

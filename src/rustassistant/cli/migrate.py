@@ -98,15 +98,25 @@ def _run(options: MigrateOptions) -> int:
             say("🔄 Starting cache migration")
             say(f"  Source: {visible(printable(migrator.source))}")
             say(f"  Destination: {visible(printable(migrator.destination))}")
+        migrator.check(backup=options.backup)
         backup = _back_up(migrator, options) if options.backup else None
         with stop.listening():
             result = _migrate(migrator, options)
-            verification = _verify(migrator, options) if options.verify else None
+            verification = _verify(migrator, options, result) if options.verify else None
     if options.as_json:
         _emit_summary(migrator, result, verification, backup)
     if verification is not None and not verification.passed:
         return EXIT_DIFFERENCES
-    return EXIT_FAILURES if result.total_failed else 0
+    incomplete = verification is not None and _not_compared(verification, result)
+    return EXIT_FAILURES if result.total_failed or incomplete else 0
+
+
+def _not_compared(
+    verification: Verification, result: MigrationResult
+) -> tuple[MigrationFailure, ...]:
+    """Files that the migration could read and the verification could not."""
+    known = {failure.file_path for failure in result.failures}
+    return tuple(one for one in verification.failures if one.file_path not in known)
 
 
 def _back_up(migrator: CacheMigrator, options: MigrateOptions) -> Path:
@@ -191,7 +201,8 @@ def _tell_notes(result: MigrationResult, options: MigrateOptions) -> None:
         return
     for path, text in result.notes[:_NOTES_LISTED]:
         warn(f"  Note: {visible(path)}: {visible(text)}")
-    _tell_rest(result.total_notes - _NOTES_LISTED)
+    if result.total_notes > _NOTES_LISTED:
+        warn(f"  … and {result.total_notes - _NOTES_LISTED} more notes")
 
 
 def _tell_rest(count: int) -> None:
@@ -199,7 +210,9 @@ def _tell_rest(count: int) -> None:
         warn(f"  … and {count} more; --json lists them")
 
 
-def _verify(migrator: CacheMigrator, options: MigrateOptions) -> Verification:
+def _verify(
+    migrator: CacheMigrator, options: MigrateOptions, result: MigrationResult
+) -> Verification:
     if options.talks:
         say("\n🔍 Verifying migration...")
     with meter("verify", as_json=options.as_json, quiet=options.quiet) as shown:
@@ -208,8 +221,10 @@ def _verify(migrator: CacheMigrator, options: MigrateOptions) -> Verification:
             shown.update(now.done, now.total, now.failed)
 
         verification = migrator.verify(progress)
+    missed = _not_compared(verification, result)
+    _tell_failures(missed, options, "can't be read any more, and could not be compared")
     if verification.passed:
-        if options.talks:
+        if options.talks and not missed:
             say("✓ Verification passed!")
         return verification
     differences = verification.differences
@@ -248,8 +263,12 @@ def _emit_summary(
         destination_size=result.destination_size,
         space_saved=result.space_saved,
         seconds=round(result.seconds, 3),
-        verified=None if verification is None else verification.passed,
+        verified=None
+        if verification is None
+        else verification.passed and not _not_compared(verification, result),
+        compared=None if verification is None else verification.compared,
         differences=None if verification is None else len(verification.differences),
+        not_compared=None if verification is None else len(verification.failures),
         failures=[
             {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
             for one in result.failures

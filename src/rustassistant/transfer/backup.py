@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -56,33 +57,47 @@ def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) ->
             f"the backup {printable(target)} would lie inside what it is a backup of",
             hint="Name a place outside the source.",
         )
-    partial = f"{target}.partial-{os.getpid()}"
+    partial = ""
     try:
         total = sum(_size(file.status) for file in _walk(source))
         _check_room(os.path.dirname(target), total, target)
-        copy = _Copy(total, progress)
-        os.mkdir(partial, 0o700)
-        if tree.part is None:
-            copy.directory(source, partial)
-        else:
-            os.mkdir(os.path.join(partial, tree.part), 0o700)
-            copy.directory(source, os.path.join(partial, tree.part))
+        # A name of our own: two backups at once must not remove each other's work.
+        partial = tempfile.mkdtemp(
+            prefix=f"{os.path.basename(target)}.partial-", dir=os.path.dirname(target)
+        )
+        place = partial
+        if tree.part is not None:
+            place = os.path.join(partial, tree.part)
+            os.mkdir(place, 0o700)
+        _Copy(total, progress).tree(source, place)
+        if tree.part is not None:
             shutil.copystat(tree.path, partial)
+        os.sync()  # once for all: waiting for the disk after each file takes minutes
         os.rename(partial, target)
         _sync_directory(os.path.dirname(target))
     except OSError as error:
         raise _named(error, target) from None
     finally:
-        _remove(partial)
+        if partial:
+            _remove(partial)
     return target
 
 
 def _remove(partial: str) -> None:
-    """Remove what was copied so far, directories that were copied read-only included."""
-    for directory, _, _ in os.walk(partial):
+    """Remove what was copied so far: however deep, and directories copied read-only included."""
+    directories = [partial]
+    for directory in directories:  # grows as directories are found
         with suppress(OSError):
             os.chmod(directory, 0o700)
-    shutil.rmtree(partial, ignore_errors=True)
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        directories.append(entry.path)
+                    else:
+                        os.unlink(entry.path)
+    for directory in reversed(directories):
+        with suppress(OSError):
+            os.rmdir(directory)
 
 
 def _sync_directory(path: str) -> None:
@@ -130,12 +145,15 @@ def _size(status: os.stat_result) -> int:
 
 
 def _walk(directory: str) -> Iterator[_File]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            status = entry.stat(follow_symlinks=False)
-            yield _File(entry.path, status)
-            if stat.S_ISDIR(status.st_mode):
-                yield from _walk(entry.path)
+    """Everything below a directory, each directory before what is in it."""
+    pending = [directory]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                yield _File(entry.path, status)
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(entry.path)
 
 
 class _Copy:
@@ -144,26 +162,25 @@ class _Copy:
         self._progress = progress
         self._done = 0
 
-    def directory(self, source: str, target: str) -> None:
-        """Copy what is in a directory into an existing one, then its own permissions and times."""
-        with os.scandir(source) as entries:
-            for entry in entries:
-                place = os.path.join(target, entry.name)
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    os.mkdir(place, 0o700)
-                    self.directory(entry.path, place)
-                elif stat.S_ISREG(status.st_mode):
-                    self._file(entry.path, place, status)
-                elif stat.S_ISLNK(status.st_mode):
-                    os.symlink(os.readlink(entry.path), place)
-                    shutil.copystat(entry.path, place, follow_symlinks=False)
-                elif stat.S_ISFIFO(status.st_mode):
-                    os.mkfifo(place)
-                    shutil.copystat(entry.path, place, follow_symlinks=False)
-                # Sockets and devices are somebody's endpoints: they hold nothing to keep.
-        shutil.copystat(source, target)
-        _sync_directory(target)
+    def tree(self, source: str, target: str) -> None:
+        """Copy what is in a directory into an existing one, permissions and times included."""
+        directories = [(source, target)]
+        for path, status in _walk(source):
+            place = target + path[len(source) :]
+            if stat.S_ISDIR(status.st_mode):
+                os.mkdir(place, 0o700)
+                directories.append((path, place))
+            elif stat.S_ISREG(status.st_mode):
+                self._file(path, place, status)
+            elif stat.S_ISLNK(status.st_mode):
+                os.symlink(os.readlink(path), place)
+                shutil.copystat(path, place, follow_symlinks=False)
+            elif stat.S_ISFIFO(status.st_mode):
+                os.mkfifo(place)
+                shutil.copystat(path, place, follow_symlinks=False)
+            # Sockets and devices are somebody's endpoints: they hold nothing to keep.
+        for path, place in reversed(directories):  # last, since filling one changes its times
+            shutil.copystat(path, place)
 
     def _file(self, source: str, target: str, status: os.stat_result) -> None:
         digest = sha256()
@@ -175,8 +192,6 @@ class _Copy:
             while chunk := reader.read(_CHUNK):
                 digest.update(chunk)
                 writer.write(chunk)
-            writer.flush()
-            os.fdatasync(writer.fileno())
         shutil.copystat(source, target, follow_symlinks=False)
         with open(target, "rb") as copied:
             check = sha256()

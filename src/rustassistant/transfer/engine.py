@@ -116,6 +116,7 @@ class _Run:
         self._report = Report()
         self._total = 0
         self._uncommitted = 0
+        self._stopped = False
         self._committed_at = time.monotonic()
         self._known: tuple[Folder, Known] | None = None
 
@@ -133,6 +134,11 @@ class _Run:
                 self._move(writer, _job(self._options, dictionaries), executor, window)
             finally:
                 executor.shutdown(cancel_futures=True)
+        if self._stopped:  # only now: leaving the writer has committed what was put
+            raise InterruptedRunError(
+                f"stopped after {self._report.found} of {self._total} entries; "
+                f"{self._report.outcomes.migrated} were migrated and are safe"
+            )
         self._report.destination_size = self._destination.info().size
         self._report.seconds = time.monotonic() - started
         return self._report
@@ -153,11 +159,8 @@ class _Run:
                 self._put(writer, item)
                 self._tell(f"{item.partition.label}/{printable(item.partition.names[-1])}")
             if self._cancelled():
-                writer.commit()
-                raise InterruptedRunError(
-                    f"stopped after {self._report.found} of {self._total} entries; "
-                    f"{self._report.outcomes.migrated} were migrated and are safe"
-                )
+                self._stopped = True
+                return
 
     def _put(self, writer: Writer, answer: Answer) -> None:
         report, partition = self._report, answer.partition

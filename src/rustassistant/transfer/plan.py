@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.codec import DEFAULT_LEVEL, MIN_SAMPLES, Dictionary, train_dictionary
+from rustassistant.codec import (
+    DEFAULT_LEVEL,
+    MIN_SAMPLES,
+    Dictionary,
+    dictionary_size,
+    train_dictionary,
+)
 from rustassistant.errors import OutOfSpaceError
 from rustassistant.stores.base import Destination, Found, Survey, Writer
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
@@ -50,10 +56,14 @@ def _available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def check_room(survey: Survey, destination: Destination) -> None:
-    """Raise OutOfSpaceError, saying how much is missing, if the destination's disk is too full."""
+def check_room(survey: Survey, destination: Destination, *, besides: int = 0) -> None:
+    """Raise OutOfSpaceError, saying how much is missing, if the destination's disk is too full.
+
+    What the database takes already counts as done; ``besides`` bytes go to the same disk.
+    """
     room = destination.room()
-    needed = int(survey.total * survey.mean_size * _EXPECTED_SHARE)
+    expected = int(survey.total * survey.mean_size * _EXPECTED_SHARE)
+    needed = max(0, expected - destination.info().size) + besides
     if room is not None and room < needed:
         raise OutOfSpaceError(
             f"{destination.info().location} may need {_mib(needed)}, but its disk has only "
@@ -73,7 +83,9 @@ def choose_dictionaries(survey: Survey, writer: Writer, options: Options) -> Seq
     missing = {
         name: count
         for name, count in survey.files.items()
-        if name not in present and count >= MIN_SAMPLES
+        if name not in present
+        and count >= MIN_SAMPLES
+        and dictionary_size(survey.mean_size, count) is not None
     }
     if missing:
         for cache_type, samples in _sample_results(survey, missing).items():
@@ -86,14 +98,9 @@ def choose_dictionaries(survey: Survey, writer: Writer, options: Options) -> Seq
 
 def _sample_results(survey: Survey, wanted: dict[str, int]) -> dict[str, list[bytes]]:
     samples: defaultdict[str, list[bytes]] = defaultdict(list)
-    for cache_type, result in _read_samples(survey):
-        if cache_type in wanted:
-            samples[cache_type].append(result[:_SAMPLE_BYTES])
-    return samples
-
-
-def _read_samples(survey: Survey) -> Iterator[tuple[str, bytes]]:
     for partition in survey.samples:
-        for item in partition.read({}):
-            if isinstance(item, Found):
-                yield item.entry.cache_type, item.entry.result
+        if partition.folder.cache_type in wanted:
+            for item in partition.read({}):
+                if isinstance(item, Found):
+                    samples[item.entry.cache_type].append(item.entry.result[:_SAMPLE_BYTES])
+    return samples

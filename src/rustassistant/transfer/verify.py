@@ -116,7 +116,10 @@ def compare(
                     Progress(max(total, done), done, done - wrong, wrong, item.partition.label)
                 )
             if cancelled is not None and cancelled():
-                raise InterruptedRunError(f"stopped after comparing {comparison.compared} entries")
+                raise InterruptedRunError(
+                    f"stopped after comparing {comparison.compared} entries",
+                    hint="Nothing was changed; a verification begins anew each time.",
+                )
     finally:
         executor.shutdown(cancel_futures=True)
     return comparison

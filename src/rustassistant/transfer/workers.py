@@ -229,6 +229,8 @@ def _answer(request: bytes) -> bytes:
     try:
         fn, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
         return pickle.dumps((True, fn(*args, **kwargs)), pickle.HIGHEST_PROTOCOL)
+    except MemoryError:
+        return _packed(WorkerDiedError("a worker ran out of memory"))
     except Exception as error:
         return _packed(error)
 

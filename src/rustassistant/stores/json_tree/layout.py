@@ -26,6 +26,7 @@ from rustassistant.stores.json_tree.meta import META_NAME, read_repository
 
 LOCAL_DIRECTORY: Final = ".rustassistant"
 _HASH8: Final = re.compile(r"[0-9a-f]{8}")
+_BACKUP: Final = re.compile(r"\.backup(-\d{4}-\d\d-\d\dT\d{6}(-\d+)?)?(\.partial-\w+)?", re.ASCII)
 _TYPES: Final = frozenset(CacheType)
 _SUFFIX: Final = ".json"
 
@@ -195,7 +196,7 @@ def _local_cache(cache: str, dot_directory: str) -> _Walk:
         pass  # listing it says why
     repository = Repository(path=printable(os.path.dirname(dot_directory)))
     contents = yield from _contents(cache, "", own_files=False)
-    for name in contents.directories:
+    for name in (yield from _without_backups(cache, contents.directories)):
         path = os.path.join(cache, name)
         if name == "repos" and (_is_central_root(path) or not _holds_json(path)):
             yield from _central(path)
@@ -205,8 +206,22 @@ def _local_cache(cache: str, dot_directory: str) -> _Walk:
 
 def _central(root: str) -> _Walk:
     contents = yield from _contents(root, "", own_files=False)
-    for name in contents.directories:
+    for name in (yield from _without_backups(root, contents.directories)):
         yield from _repository_directory(os.path.join(root, name))
+
+
+def _without_backups(path: str, names: list[str]) -> Generator[Problem, None, list[str]]:
+    """Directories that are not our own backups, which would come out as further repositories."""
+    kept = []
+    for name in names:
+        if _BACKUP.fullmatch(name[max(name.rfind(".backup"), 0) :]):
+            yield Problem(
+                printable(os.path.join(path, name)),
+                "a backup, left alone; name it as a source of its own to migrate it",
+            )
+        else:
+            kept.append(name)
+    return kept
 
 
 def _repository_directory(path: str) -> _Walk:

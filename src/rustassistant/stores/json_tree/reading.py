@@ -15,9 +15,11 @@ _ATTEMPTS: Final = 3
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """A link is refused where it stands, and opening a FIFO does not wait for its other end."""
 
-CLOCK_GRANULARITY_NS: Final = 2 * 10**9
-"""FAT keeps times to two seconds, which is the coarsest a cache may lie on. A file changed within
-that span of being read could change again without its time showing it."""
+COARSE_CLOCK_NS: Final = 2 * 10**9
+FINE_CLOCK_NS: Final = 50 * 10**6
+"""A file changed within its clock's step before being read could change again without its time
+showing it. FAT's step is two seconds, the longest there is; where times have a fraction, it is the
+kernel's own, of at most ten milliseconds."""
 
 
 class FileText(NamedTuple):
@@ -48,8 +50,8 @@ def read_file(path: str, *, directory: int | None = None, now: int | None = None
                 and before.st_mtime_ns == after.st_mtime_ns
                 and before.st_ctime_ns == after.st_ctime_ns
             ):
-                fresh = now is None or after.st_mtime_ns > now - CLOCK_GRANULARITY_NS
-                return FileText(text, None if fresh else stamp_of(after))
+                trusted = now is not None and not _is_fresh(after.st_mtime_ns, now)
+                return FileText(text, stamp_of(after) if trusted else None)
             os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError as error:
         raise EntryError(_reason(error)) from None
@@ -81,13 +83,21 @@ def _read(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def _is_fresh(changed: int, now: int) -> bool:
+    step = FINE_CLOCK_NS if changed % 10**9 else COARSE_CLOCK_NS
+    return changed > now - step
+
+
 def stamp_of(status: os.stat_result) -> int:
     """64 bits that differ when a file is changed, touched or replaced.
 
-    Of its size, its modification time to the nanosecond and its inode; kept in place of these
-    three because it takes half their space in every row.
+    Of its size, its times of modification and of status change to the nanosecond, and its inode;
+    kept in place of these because it takes a third of their space in every row. The second time
+    betrays those who change a file and set its first time back.
     """
-    facts = struct.pack("<QqQ", status.st_size, status.st_mtime_ns, status.st_ino)
+    facts = struct.pack(
+        "<QqqQ", status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    )
     return int.from_bytes(blake2b(facts, digest_size=8).digest(), "little", signed=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
 from collections.abc import Iterator
@@ -35,9 +36,6 @@ from rustassistant.stores.sqlite.surroundings import lock_holder, network_file_s
 
 BUSY_TIMEOUT_MS: Final = 5_000
 _CACHE_KIB: Final = 64 * 2**10
-_CHECKPOINT_PAGES: Final = 4_000
-"""The log is folded into the file when it has grown to 32 MiB: rarer is faster, larger."""
-
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 _HEADER_NUMBERS: Final = struct.Struct(">I4xI")
@@ -52,8 +50,8 @@ _under_construction: Final[set[str]] = set()
 """Files that threads of this process are making at this moment."""
 
 _NOT_A_DATABASE_HINT: Final = (
-    "Name a file that rustassistant made, or a new name for it to make one; "
-    "this file was left as it is."
+    "Name a file that rustassistant made, or a new name for it to make one; this file was left as "
+    "it is. (RustAssistant's own cache.db is of another kind: keep it, and name another file.)"
 )
 
 
@@ -164,7 +162,7 @@ def open_for_writing(path: str) -> apsw.Connection:
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 f"cache_size=-{_CACHE_KIB}",
-                f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+                "wal_autocheckpoint=0",  # see `SqliteWriter.commit`
                 "cell_size_check=ON",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -310,17 +308,21 @@ def _write_schema(path: str) -> None:
 
 
 def _publish(temporary: str, path: str) -> None:
-    """Give the file its name, unless somebody else has meanwhile made one of that name."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        os.rename(temporary, path)  # a file system without hard links
+    """Give the file its name, unless somebody else has meanwhile made one of that name.
+
+    A lock on the directory, not a link that fails if the name is taken: not every file system has
+    links. A log that lies there without its database belongs to one that was removed, and would be
+    played into ours: it is put aside.
+    """
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            return
+        for suffix in ("-wal", "-shm", "-journal"):
+            with suppress(FileNotFoundError):
+                os.rename(path + suffix, f"{path}{suffix}.orphan-{token_hex(4)}")
+        os.rename(temporary, path)
         os.fsync(directory)
     finally:
         os.close(directory)
@@ -351,6 +353,15 @@ def _is_gone(process: int, path: str) -> bool:
     return False
 
 
+def _sync_directory(path: str) -> None:
+    """Make the names in it durable: a database in a directory that a power cut takes is lost."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 def make_directories(path: str) -> None:
     """The directory and those above it, 0700 each: a cache may quote private code."""
     if os.path.isdir(path):
@@ -358,6 +369,7 @@ def make_directories(path: str) -> None:
     make_directories(os.path.dirname(path))
     try:
         os.mkdir(path, 0o700)
+        _sync_directory(os.path.dirname(path))
     except FileExistsError:
         if not os.path.isdir(path):
             raise DestinationError(f"{printable(path)} is a file, not a directory") from None

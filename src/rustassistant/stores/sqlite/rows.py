@@ -75,9 +75,9 @@ class EntryReader:
         """The first column of the first row, None if there is none."""
         return self.connection.execute(sql, tuple(values)).get
 
-    def text(self, frame: bytes, dictionary_id: int | None) -> bytes:
-        """The text of a frame."""
-        return self._decoder.decode(frame, dictionary_id)
+    def text(self, frame: bytes, dictionary_id: int | None, digest: bytes | None = None) -> bytes:
+        """The text of a frame, held against its digest if there is one."""
+        return self._decoder.decode(frame, dictionary_id, digest)
 
     def _entry(self, row: tuple[Any, ...]) -> Entry | DamagedError:
         entry_id, repository, cache_type, file_path = row[:4]

@@ -118,6 +118,16 @@ CREATE TRIGGER dictionaries_in_use BEFORE DELETE ON dictionaries
 WHEN EXISTS (SELECT 1 FROM entries WHERE dictionary_id = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'entries are compressed with this dictionary'); END;
 
+CREATE TRIGGER dictionaries_never_change BEFORE UPDATE ON dictionaries
+WHEN EXISTS (SELECT 1 FROM entries WHERE dictionary_id = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'entries are compressed with this dictionary'); END;
+
+-- Not even by INSERT OR REPLACE, which deletes without telling the triggers above.
+CREATE TRIGGER dictionaries_once BEFORE INSERT ON dictionaries
+WHEN EXISTS (SELECT 1 FROM dictionaries
+             WHERE id = NEW.id OR (sha256 = NEW.sha256 AND cache_type = NEW.cache_type))
+BEGIN SELECT RAISE(IGNORE); END;
+
 CREATE TRIGGER results_in_use BEFORE DELETE ON entries
 WHEN EXISTS (SELECT 1 FROM entries WHERE result_of = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'other entries share this result'); END;

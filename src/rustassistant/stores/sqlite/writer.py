@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import apsw
 
 from rustassistant.codec import Dictionary, Record
 from rustassistant.entry_json import file_name
+from rustassistant.errors import DamagedError
 from rustassistant.stores.base import Folder, Known, Outcomes
 from rustassistant.stores.sqlite.connection import errors_named
 from rustassistant.stores.sqlite.identifiers import Identifiers
@@ -19,8 +21,11 @@ from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
 _OWNERS_AT_ONCE: Final = 256
+_CHECKPOINT_BYTES: Final = 32 * 2**20
+"""The log's size from which it is folded into the file: rarer is faster, and takes more room."""
+
 _FIND_OWNERS: Final = f"""
-SELECT result_digest, id FROM entries INDEXED BY entries_by_result
+SELECT result_digest, id, result, dictionary_id FROM entries INDEXED BY entries_by_result
 WHERE result IS NOT NULL
   AND substr(result_digest, 1, {HASH_PREFIX}) IN ({",".join("?" * _OWNERS_AT_ONCE)})
 """
@@ -60,6 +65,7 @@ class SqliteWriter:
         self._reader = EntryReader(connection)
         self._version: int | None = None
         self._new_entries: list[tuple[Any, ...]] = []
+        self._sound: set[int] = set()
         self._begin()
 
     def _begin(self) -> None:
@@ -74,10 +80,22 @@ class SqliteWriter:
             self._next_entry: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM entries").get
 
     def commit(self) -> None:
-        """Make durable what was put, and go on in a new transaction."""
+        """Make durable what was put, and go on in a new transaction.
+
+        The log is folded into the file only when the lock is held again, over another connection:
+        SQLite itself would do it while committing, after it has let the lock go, and that takes
+        long enough for somebody who waits to get the lock in the middle of our run.
+        """
         with errors_named(self._path):
             self._execute("COMMIT")
         self._begin()
+        with errors_named(self._path), suppress(FileNotFoundError):
+            if os.path.getsize(self._path + "-wal") > _CHECKPOINT_BYTES:
+                folding = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
+                try:
+                    folding.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                finally:
+                    folding.close()
 
     def finish(self) -> None:
         """Commit, and let the lock go."""
@@ -154,9 +172,25 @@ class SqliteWriter:
                 for record in records[start : start + _OWNERS_AT_ONCE]
             ]
             prefixes += [None] * (_OWNERS_AT_ONCE - len(prefixes))
-            rows: Iterable[Any] = self._execute(_FIND_OWNERS, prefixes).fetchall()
-            owners.update(rows)
+            wanted = {record.result_digest for record in records}
+            owners |= {
+                digest: row_id
+                for digest, row_id, frame, dictionary_id in self._execute(_FIND_OWNERS, prefixes)
+                if digest in wanted and self._is_sound(row_id, frame, dictionary_id, digest)
+            }
         return owners
+
+    def _is_sound(
+        self, row_id: int, frame: bytes, dictionary_id: int | None, digest: bytes
+    ) -> bool:
+        """Whether a result can still be read: good bytes are not given up for damaged ones."""
+        if row_id not in self._sound:
+            try:
+                self._reader.text(frame, dictionary_id, digest)
+            except DamagedError:
+                return False
+            self._sound.add(row_id)
+        return True
 
     def _add(
         self,
@@ -240,4 +274,8 @@ class SqliteWriter:
         if record.original is None or original is None:
             return record.original is original
         text = self._reader.text
-        return text(record.original, record.dictionary_id) == text(original, dictionary_id)
+        try:
+            kept = text(original, dictionary_id)
+        except DamagedError:
+            return False
+        return text(record.original, record.dictionary_id) == kept
