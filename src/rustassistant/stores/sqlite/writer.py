@@ -65,6 +65,7 @@ class SqliteWriter:
         self._reader = EntryReader(connection)
         self._version: int | None = None
         self._new_entries: list[tuple[Any, ...]] = []
+        self._new_entries_of: set[int] = set()
         self._sound: set[int] = set()
         self._begin()
 
@@ -152,7 +153,8 @@ class SqliteWriter:
                 producer_id = self._ids.producer(record)
                 owner = owners.get(record.result_digest)
                 if owner is not None and not is_new:
-                    self._flush()  # an equal one may be among the rows of this very batch
+                    if file_id in self._new_entries_of:
+                        self._flush()  # an equal one may be among the rows of this very batch
                     wanted = (file_id, folder.cache_type, producer_id, record.analyzed_at,
                               record.tokens_used, owner, record.original is None)  # fmt: skip
                     rows = self._execute(_FIND_EQUAL, wanted).fetchall()
@@ -205,6 +207,7 @@ class SqliteWriter:
         digest = record.result_digest
         owner = owners.setdefault(digest, entry_id)
         shared = owner != entry_id
+        self._new_entries_of.add(file_id)
         self._new_entries.append(
             (
                 entry_id,
@@ -232,6 +235,7 @@ class SqliteWriter:
         if self._new_entries:
             self._connection.executemany(_ADD_ENTRY, self._new_entries)
             self._new_entries.clear()
+            self._new_entries_of.clear()
 
     def _already_there(
         self, folder_id: int, record: Record, rows: Iterable[Any], outcomes: Outcomes
