@@ -15,11 +15,10 @@ from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import Candidate, Folder, Query, Repository, StoreInfo, printable
 from rustassistant.stores.sqlite.connection import (
     check_writable,
-    errors_named,
-    nearest_directory,
     open_for_reading,
     open_for_writing,
 )
+from rustassistant.stores.sqlite.naming import errors_named, nearest_directory
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 from rustassistant.stores.sqlite.writer import SqliteWriter

@@ -15,8 +15,8 @@ from rustassistant.codec import Dictionary, Record
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError
 from rustassistant.stores.base import Folder, Known, Outcomes
-from rustassistant.stores.sqlite.connection import errors_named
 from rustassistant.stores.sqlite.identifiers import Identifiers
+from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
