@@ -509,11 +509,13 @@ def test_a_tree_nested_deeper_than_python_recurses_is_copied(tmp_path: Path) -> 
         os.close(directory)
         directory = below
     os.close(directory)
-    made = back_up(Tree(str(source)), str(tmp_path / "repos.backup"))
-    found = subprocess.run(["find", made, "-type", "d"], capture_output=True, check=True)
-    assert len(found.stdout.splitlines()) == levels + 1
-    for root in (source, Path(made)):
-        subprocess.run(["rm", "-r", root], check=True)  # deeper than `shutil.rmtree` goes
+    target = tmp_path / "repos.backup"
+    try:
+        assert back_up(Tree(str(source)), str(target)) == str(target)
+        found = subprocess.run(["find", target, "-type", "d"], capture_output=True, check=True)
+        assert len(found.stdout.splitlines()) == levels + 1
+    finally:  # deeper than pytest could remove it
+        subprocess.run(["rm", "-rf", source, *tmp_path.glob("repos.backup*")], check=True)
 
 
 def test_two_backups_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
