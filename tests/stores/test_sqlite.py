@@ -312,6 +312,13 @@ def _mode(path: Path) -> int:
 
 
 @needs_strict
+def test_writer_waits_for_the_disk_at_each_commit(path: Path, store: SqliteStore) -> None:
+    put(store, FOLDER, entry_in())
+    with closing(open_for_writing(str(path))) as connection:
+        assert connection.pragma("synchronous") == 2, "FULL: a commit that was reported stays"
+        assert connection.pragma("journal_mode") == "wal"
+
+
 class TestView:
     """What the reference's users know, shown to any SQLite tool: here, the standard library's."""
 
