@@ -23,6 +23,7 @@ from rustassistant.entry import Entry, full_key
 from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import Destination, Folder, Query, Repository
 from rustassistant.stores.sqlite import SqliteStore, connection
+from rustassistant.stores.sqlite.connection import open_for_writing
 from stores.store_suite import (
     DICTIONARY,
     FLAT,
