@@ -23,6 +23,7 @@ from rustassistant.entry import Entry, full_key
 from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import Destination, Folder, Query, Repository
 from rustassistant.stores.sqlite import SqliteStore, connection
+from rustassistant.stores.sqlite import writer as sqlite_writer
 from rustassistant.stores.sqlite.connection import open_for_writing
 from stores.store_suite import (
     DICTIONARY,
@@ -318,6 +319,23 @@ def test_writer_waits_for_the_disk_at_each_commit(path: Path, store: SqliteStore
     with closing(open_for_writing(str(path))) as connection:
         assert connection.pragma("synchronous") == 2, "FULL: a commit that was reported stays"
         assert connection.pragma("journal_mode") == "wal"
+
+
+def test_log_is_folded_into_the_file_while_the_lock_is_held(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_BYTES", 0)
+    with store.writer() as writer:
+        empty = path.stat().st_size
+        for number in range(3):
+            text = b'"%b"' % noise(20_000).hex().encode()
+            entry = entry_in(file_path=f"{number}.rs", result=text)
+            assert writer.put(FOLDER, [record_of(entry)]).migrated == 1
+            writer.commit()
+            with closing(apsw.Connection(str(path))) as other, pytest.raises(apsw.BusyError):
+                other.execute("BEGIN IMMEDIATE")
+        assert path.stat().st_size > empty + 40_000, "the main file has grown during the run"
+    assert files_beside(path) == ["cache.db"]
 
 
 class TestView:

@@ -94,6 +94,7 @@ class SqliteWriter:
             if os.path.getsize(self._path + "-wal") > _CHECKPOINT_BYTES:
                 folding = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
                 try:
+                    folding.pragma("journal_mode")  # reads the file, and so finds its log
                     folding.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                 finally:
                     folding.close()
