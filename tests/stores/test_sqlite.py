@@ -325,16 +325,20 @@ def test_log_is_folded_into_the_file_while_the_lock_is_held(
     path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_BYTES", 0)
+    log = path.with_name("cache.db-wal")
+    sizes = []
     with store.writer() as writer:
         empty = path.stat().st_size
-        for number in range(3):
-            text = b'"%b"' % noise(20_000).hex().encode()
+        for number in range(8):
+            text = b'"%d%b"' % (number, noise(20_000).hex().encode())
             entry = entry_in(file_path=f"{number}.rs", result=text)
             assert writer.put(FOLDER, [record_of(entry)]).migrated == 1
             writer.commit()
+            sizes.append(log.stat().st_size)
             with closing(apsw.Connection(str(path))) as other, pytest.raises(apsw.BusyError):
                 other.execute("BEGIN IMMEDIATE")
-        assert path.stat().st_size > empty + 40_000, "the main file has grown during the run"
+        assert path.stat().st_size > empty + 7 * 20_000, "the main file has grown during the run"
+        assert sizes[-1] < 2 * sizes[1], "the log has not"
     assert files_beside(path) == ["cache.db"]
 
 

@@ -91,13 +91,17 @@ class SqliteWriter:
             self._execute("COMMIT")
         self._begin()
         with errors_named(self._path), suppress(FileNotFoundError):
-            if os.path.getsize(self._path + "-wal") > _CHECKPOINT_BYTES:
-                folding = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
-                try:
-                    folding.pragma("journal_mode")  # reads the file, and so finds its log
-                    folding.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-                finally:
-                    folding.close()
+            if os.path.getsize(self._path + "-wal") <= _CHECKPOINT_BYTES:
+                return
+            folding = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
+            try:
+                folding.pragma("journal_mode")  # reads the file, and so finds its log
+                folding.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            finally:
+                folding.close()
+            # Only a transaction that begins after that writes the log from its start again.
+            self._execute("COMMIT")
+        self._begin()
 
     def finish(self) -> None:
         """Commit, and let the lock go."""
