@@ -30,6 +30,7 @@ from rustassistant.errors import (
     LockedError,
     NotACacheError,
     NotFoundError,
+    OutOfSpaceError,
     UsageError,
 )
 from rustassistant.stores.sqlite import connection
@@ -573,3 +574,21 @@ def test_script_without_a_main_guard_runs_once_even_with_workers(
         [sys.executable, script, cache.root, database], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("started\n6\n", "")
+
+
+@pytest.mark.parametrize(("shared_disk", "refused"), [(True, True), (False, False)])
+def test_backup_and_database_on_one_disk_need_room_for_both(
+    cache: Cache, database: Path, monkeypatch: pytest.MonkeyPatch, shared_disk: bool, refused: bool
+) -> None:
+    size = sum(path.stat().st_size for path in cache.root.rglob("*/cache/*/*.json"))
+    monkeypatch.setattr("rustassistant.stores.sqlite.SqliteStore.room", lambda _: size)
+    devices = iter([1, 1 if shared_disk else 2])
+    monkeypatch.setattr("rustassistant.migrate._device", lambda _: next(devices))
+    migrator = CacheMigrator(cache.root, database)
+    migrator.check()
+    if refused:
+        with pytest.raises(OutOfSpaceError, match="are missing"):
+            migrator.check(backup=True)
+    else:
+        migrator.check(backup=True)
+    assert not database.exists()

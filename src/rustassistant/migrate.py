@@ -140,7 +140,8 @@ class CacheMigrator:
         little room for it and, with ``backup``, for a copy of the source beside it."""
         survey = self._from.survey()
         self._to.check_writable()
-        besides = int(survey.total * survey.mean_size) if backup else 0
+        shares = backup and _device(self.backup_path) == _device(self.destination)
+        besides = int(survey.total * survey.mean_size) if shares else 0
         check_room(survey, self._to, besides=besides)
 
     def backup(self, path: Place | None = None, progress: ReportCopied | None = None) -> Path:
@@ -198,6 +199,13 @@ def _place(given: Place) -> Path:
             hint="Name a directory as the source and a file as the destination.",
         )
     return Path(os.path.abspath(Path(given).expanduser()))
+
+
+def _device(path: Path) -> int:
+    """The disk that a file is on, or would be."""
+    while not path.exists():
+        path = path.parent
+    return path.stat().st_dev
 
 
 def _published(
