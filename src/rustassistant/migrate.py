@@ -203,7 +203,7 @@ def _place(given: Place) -> Path:
 
 def _device(path: Path) -> int:
     """The disk that a file is on, or would be."""
-    while not path.exists():
+    while not os.path.exists(path):  # false, too, for a name that is too long to be one
         path = path.parent
     return path.stat().st_dev
 
