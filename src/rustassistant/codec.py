@@ -174,7 +174,7 @@ class Decoder:
                 raise DamagedError(f"a stored text claims {size} bytes, more than can be right")
             context = self._contexts.get(dictionary_id) or self._context(dictionary_id)
             text = context.decompress(frame, allow_extra_data=False)
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, TypeError) as error:  # TypeError: what is stored is no bytes
             raise DamagedError(f"a stored text does not decompress: {error}") from None
         if digest is not None and sha256(text).digest() != digest:
             raise DamagedError("a stored text differs from its SHA-256")

@@ -25,6 +25,7 @@ from rustassistant.stores.base import Destination, Folder, Query, Repository
 from rustassistant.stores.sqlite import SqliteStore, connection
 from rustassistant.stores.sqlite import writer as sqlite_writer
 from rustassistant.stores.sqlite.connection import open_for_writing
+from rustassistant.stores.sqlite.rows import checked
 from stores.store_suite import (
     DICTIONARY,
     FLAT,
@@ -340,6 +341,25 @@ def test_log_is_folded_into_the_file_while_the_lock_is_held(
         assert path.stat().st_size > empty + 7 * 20_000, "the main file has grown during the run"
         assert sizes[-1] < 2 * sizes[1], "the log has not"
     assert files_beside(path) == ["cache.db"]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_run_goes_on_where_the_log_cannot_be_folded(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_BYTES", 0)
+    entries = [entry_in(file_path=f"{number}.rs") for number in range(3)]
+    with store.writer() as writer, closing(apsw.Connection(str(path))) as other:
+        for entry in entries:
+            writer.put(FOLDER, [record_of(entry)])
+            if busy:  # a reader in the middle of the log keeps it from being folded whole
+                other.execute("BEGIN; SELECT count(*) FROM entries").fetchall()
+            else:  # as on a file system that has no shared memory, and so no log
+                writer._path = f"{path}.elsewhere"
+            writer.commit()
+            if busy:
+                other.execute("COMMIT")
+    assert [find(store, entry) for entry in entries] == [[entry] for entry in entries]
 
 
 class TestView:
@@ -819,3 +839,9 @@ def test_same_put_after_damage_was_repaired_is_unchanged(sound: _Sound) -> None:
         Path(f"{sound.path}{leftover}").unlink(missing_ok=True)
     sound.path.write_bytes(sound.raw)
     assert put(sound.store, FOLDER, sound.entries[0]) == UNCHANGED
+
+
+@pytest.mark.parametrize("row", [(b"src/lib.rs", None, 1), (None, None, 1), ("src/lib.rs", 2, 1)])
+def test_column_of_another_type_is_damage(row: tuple[Any, ...]) -> None:
+    with pytest.raises(DamagedError, match="not what was stored"):
+        checked(row, sqlite_writer._KnownRow)

@@ -95,7 +95,7 @@ _Json = Annotated[
 _MIGRATE_EXAMPLES: Final = """\b
 Examples:
   rustassistant cache migrate --backup --verify
-  rustassistant cache migrate --source ~/work/project --destination team.db
+  rustassistant cache migrate --source ~/code/project --destination team.db
   rustassistant cache migrate --json --quiet | tail -n 1
 \b
 Run it again at any time: what is there already is left alone. The source is never written to.

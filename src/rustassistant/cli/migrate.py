@@ -98,8 +98,10 @@ def _run(options: MigrateOptions) -> int:
             say("🔄 Starting cache migration")
             say(f"  Source: {visible(printable(migrator.source))}")
             say(f"  Destination: {visible(printable(migrator.destination))}")
-        migrator.check(backup=options.backup)
-        backup = _back_up(migrator, options) if options.backup else None
+        backup = None
+        if options.backup:
+            migrator.check(backup=True)  # what would stop us later is to stop us before the copy
+            backup = _back_up(migrator, options)
         with stop.listening():
             result = _migrate(migrator, options)
             verification = _verify(migrator, options, result) if options.verify else None

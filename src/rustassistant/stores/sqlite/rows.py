@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 import msgspec
@@ -13,6 +13,8 @@ from rustassistant.entry import Entry, Producer
 from rustassistant.entry_json import parse
 from rustassistant.errors import DamagedError, EntryError
 from rustassistant.stores.base import Candidate
+
+_T = TypeVar("_T")
 
 ENTRY_SQL: Final = """
 SELECT e.id, r.path, d.cache_type, f.path, f.hash, e.analyzed_at,
@@ -36,6 +38,37 @@ JOIN folders d ON d.id = e.folder_id
 JOIN repositories r ON r.id = d.repository_id
 JOIN producers p ON p.id = e.producer_id
 """
+
+
+class _Row(NamedTuple):
+    """What `ENTRY_SQL` selects."""
+
+    entry_id: int
+    repository: str
+    cache_type: str
+    file_path: str
+    file_hash: bytes
+    analyzed_at: int
+    provider: str
+    model: str
+    prompt_hash: str | None
+    schema_version: int | None
+    tokens_used: int | None
+    file_size: int | None
+    result: bytes | None
+    result_digest: bytes
+    dictionary_id: int | None
+    original: bytes | None
+    own_dictionary_id: int | None
+    seal: int
+
+
+def checked(row: tuple[Any, ...], types: type[_T]) -> _T:
+    """A row, if its values are of these types: in a damaged file a value may be of any."""
+    try:
+        return msgspec.convert(row, types)
+    except msgspec.ValidationError as error:
+        raise DamagedError(f"a column is not what was stored: {error}") from None
 
 
 class EntryReader:
@@ -69,7 +102,8 @@ class EntryReader:
     def candidates(self, source: str, condition: str, values: Iterable[Any]) -> list[Candidate]:
         """The same without results."""
         sql = CANDIDATE_SQL.format(source=source) + condition
-        return [Candidate(*row) for row in self.connection.execute(sql, tuple(values))]
+        rows = self.connection.execute(sql, tuple(values))
+        return [checked(row, Candidate) for row in rows]
 
     def value(self, sql: str, values: Iterable[Any]) -> Any:
         """The first column of the first row, None if there is none."""
@@ -83,44 +117,45 @@ class EntryReader:
         entry_id, repository, cache_type, file_path = row[:4]
         try:
             return self._checked(row)
-        except (
-            DamagedError,
-            EntryError,
-            TypeError,
-        ) as error:  # TypeError: a column of another type
+        except (DamagedError, EntryError) as error:
             return DamagedError(
                 f"entry {entry_id} ({cache_type} of {file_path} in {repository}): {error}"
             )
 
-    def _checked(self, row: tuple[Any, ...]) -> Entry:
-        (_, repository, cache_type, file_path, file_hash, analyzed_at, provider, model,
-         prompt_hash, schema_version, tokens_used, file_size, frame, digest, dictionary_id,
-         original, own_dictionary_id, its_seal) = row  # fmt: skip
-        if frame is None:
+    def _checked(self, columns: tuple[Any, ...]) -> Entry:
+        row = checked(columns, _Row)
+        if row.result is None:
             raise DamagedError("its result is missing")
-        producer = Producer(provider, model, prompt_hash, schema_version)
-        if its_seal != seal(
-            cache_type, file_path, file_hash, file_size, producer, analyzed_at, tokens_used, digest
+        producer = Producer(row.provider, row.model, row.prompt_hash, row.schema_version)
+        if row.seal != seal(
+            row.cache_type,
+            row.file_path,
+            row.file_hash,
+            row.file_size,
+            producer,
+            row.analyzed_at,
+            row.tokens_used,
+            row.result_digest,
         ):
             raise DamagedError("its columns are not what was stored")
         entry = Entry(
-            repository=repository,
-            cache_type=cache_type,
-            file_path=file_path,
-            file_hash=file_hash,
-            analyzed_at=analyzed_at,
-            provider=provider,
-            model=model,
-            prompt_hash=prompt_hash,
-            schema_version=schema_version,
-            result=self._decoder.decode(frame, dictionary_id, digest),
-            tokens_used=tokens_used,
-            file_size=file_size,
+            repository=row.repository,
+            cache_type=row.cache_type,
+            file_path=row.file_path,
+            file_hash=row.file_hash,
+            analyzed_at=row.analyzed_at,
+            provider=row.provider,
+            model=row.model,
+            prompt_hash=row.prompt_hash,
+            schema_version=row.schema_version,
+            result=self._decoder.decode(row.result, row.dictionary_id, row.result_digest),
+            tokens_used=row.tokens_used,
+            file_size=row.file_size,
         )
-        if original is None:
+        if row.original is None:
             return entry
-        text = self._decoder.decode(original, own_dictionary_id)
+        text = self._decoder.decode(row.original, row.own_dictionary_id)
         entry = msgspec.structs.replace(entry, original=text)
-        if parse(text, repository=repository, cache_type=cache_type).entry != entry:
+        if parse(text, repository=row.repository, cache_type=row.cache_type).entry != entry:
             raise DamagedError("its columns and the file kept with it disagree")
         return entry

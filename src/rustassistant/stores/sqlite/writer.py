@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -17,7 +17,7 @@ from rustassistant.errors import DamagedError
 from rustassistant.stores.base import Folder, Known, Outcomes
 from rustassistant.stores.sqlite.identifiers import Identifiers
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.rows import EntryReader
+from rustassistant.stores.sqlite.rows import EntryReader, checked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
 _OWNERS_AT_ONCE: Final = 256
@@ -55,6 +55,12 @@ WHERE c.folder_id = ?1 AND c.source_stamp IS NOT NULL
 """
 
 
+class _KnownRow(NamedTuple):
+    path: str
+    name: bytes | None
+    stamp: int
+
+
 class SqliteWriter:
     """Holds the write lock from entering to leaving, except for an instant at each commit."""
 
@@ -87,21 +93,30 @@ class SqliteWriter:
         SQLite itself would do it while committing, after it has let the lock go, and that takes
         long enough for somebody who waits to get the lock in the middle of our run.
         """
-        with errors_named(self._path):
-            self._execute("COMMIT")
+        self.finish()
         self._begin()
-        with errors_named(self._path), suppress(FileNotFoundError):
-            if os.path.getsize(self._path + "-wal") <= _CHECKPOINT_BYTES:
-                return
+        if self._log_size() > _CHECKPOINT_BYTES:
+            self._fold_log()
+            # Only a transaction that begins after that writes the log from its start again.
+            self.finish()
+            self._begin()
+
+    def _log_size(self) -> int:
+        """Bytes in the log; 0 where a file system does without one."""
+        try:
+            return os.path.getsize(self._path + "-wal")
+        except FileNotFoundError:
+            return 0
+
+    def _fold_log(self) -> None:
+        with errors_named(self._path):
             folding = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
             try:
                 folding.pragma("journal_mode")  # reads the file, and so finds its log
-                folding.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                with suppress(apsw.BusyError):  # another program is at it, which will do as well
+                    folding.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             finally:
                 folding.close()
-            # Only a transaction that begins after that writes the log from its start again.
-            self._execute("COMMIT")
-        self._begin()
 
     def finish(self) -> None:
         """Commit, and let the lock go."""
@@ -120,7 +135,8 @@ class SqliteWriter:
             ids = self._ids.existing(folder)
             if ids is None:
                 return {}
-            for path, name, stamp in self._execute(_KNOWN, (ids.folder,)):
+            for row in self._execute(_KNOWN, (ids.folder,)):
+                path, name, stamp = checked(row, _KnownRow)
                 stamps[file_name(path) if name is None else os.fsdecode(name)].append(stamp)
         return stamps
 
@@ -130,7 +146,7 @@ class SqliteWriter:
             rows = self._execute(
                 "SELECT max(id), cache_type, data FROM dictionaries GROUP BY cache_type ORDER BY 1"
             )
-            return [Dictionary(*row) for row in rows]
+            return [checked(row, Dictionary) for row in rows]
 
     def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
         """Keep a dictionary under its SHA-256."""
