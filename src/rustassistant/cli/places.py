@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from rustassistant.configuration.settings import home
 
-
-def home() -> Path:
-    """``~/.rustassistant``, or where ``RUSTASSISTANT_HOME`` moves it."""
-    moved = os.environ.get("RUSTASSISTANT_HOME")
-    return Path(moved).expanduser() if moved else Path.home() / ".rustassistant"
+__all__ = ["default_destination", "default_source", "home"]
 
 
 def default_source() -> str:
