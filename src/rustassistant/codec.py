@@ -22,6 +22,7 @@ import zstandard
 
 from rustassistant.entry import Entry, Producer
 from rustassistant.errors import DamagedError, UsageError
+from rustassistant.usage import stated_usage
 
 MAX_TEXT_BYTES: Final = 64 * 2**20
 """The longest JSON text that is kept or given back. Real ones are a few KiB; what claims more
@@ -49,7 +50,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     ``result`` and ``original`` are frames; ``result_digest`` is 32 bytes; ``name`` is the source
     file's name where that is not the one its path implies; ``stamp`` tells the file's state apart
-    (see ``stores.base``), None where it can't be trusted.
+    (see ``stores.base``), None where it can't be trusted; ``usage`` is input and output tokens,
+    where the result states them.
     """
 
     file_path: str
@@ -69,6 +71,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     name: bytes | None
     stamp: int | None
     seal: int
+    usage: tuple[int, int] | None
 
 
 _columns: Final = msgspec.msgpack.Encoder().encode
@@ -139,6 +142,7 @@ class Encoder:
                 entry.tokens_used,
                 digest,
             ),
+            stated_usage(entry.result),
         )
 
 

@@ -1,4 +1,4 @@
-"""The published API: migrate a JSON cache into a database, with a backup before and a check after.
+"""The published API: migrate caches into a database, with a backup before and a check after.
 
 Everything is synchronous and touches no global state, so it can be awaited from a thread::
 
@@ -9,112 +9,96 @@ Everything is synchronous and touches no global state, so it can be awaited from
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from rustassistant.backups import back_up
 from rustassistant.codec import DEFAULT_LEVEL, check_level
-from rustassistant.errors import UsageError
-from rustassistant.stores import open_destination, open_source
-from rustassistant.stores.base import Failure
-from rustassistant.transfer.backup import ReportCopied, back_up
-from rustassistant.transfer.engine import transfer
-from rustassistant.transfer.plan import Options, check_room
-from rustassistant.transfer.report import (
-    Cancelled,
-    Comparison,
-    Difference,
-    Progress,
-    Report,
-    ReportProgress,
+from rustassistant.errors import ChangedSourceError, ConflictError, UsageError
+from rustassistant.results import (
+    MigrationConflict,
+    MigrationFailure,
+    MigrationProgress,
+    MigrationResult,
+    Rehearsal,
+    Spending,
+    Verification,
+    published_progress,
+    result_of,
+    spending_of,
+    verification_of,
 )
+from rustassistant.stores import open_destination, open_source
+from rustassistant.stores.base import OnConflict, Rules, Source, printable
+from rustassistant.timestamps import format_rfc3339
+from rustassistant.transfer.digest import Digest
+from rustassistant.transfer.engine import transfer
+from rustassistant.transfer.entry_log import entry_log
+from rustassistant.transfer.fingerprint import fingerprint
+from rustassistant.transfer.plan import Options, check_room
+from rustassistant.transfer.plan_file import Plan, read_plan, write_plan
+from rustassistant.transfer.report import Cancelled, Report
+from rustassistant.transfer.selection import ALL, Selection
+from rustassistant.transfer.sources import Only, Sources
 from rustassistant.transfer.verify import compare
+from rustassistant.transfer.walking import ReportCopied
+from rustassistant.version import __version__
+
+__all__ = [
+    "CacheMigrator",
+    "MigrationConflict",
+    "MigrationFailure",
+    "MigrationProgress",
+    "MigrationResult",
+    "OnConflict",
+    "Rehearsal",
+    "Selection",
+    "Spending",
+    "Verification",
+]
 
 Place = str | os.PathLike[str]
+Told = Callable[[MigrationProgress], None]
 
-
-@dataclass(frozen=True, slots=True)
-class MigrationProgress:
-    """How far a migration has come. ``total`` is what the listing promised."""
-
-    total: int
-    migrated: int
-    failed: int
-    current_file: str
-    done: int
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationFailure:
-    """A file that could not be migrated, and why. It still lies where it was."""
-
-    file_path: str
-    cache_type: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationResult:
-    """What became of every file found. Sizes are bytes; the outcomes add up to ``total_entries``.
-
-    ``source_size`` sums the files' bytes; ``destination_size`` is the database and its log.
-    ``notes`` tell of oddities that lost nothing, as (path, what); ``total_notes`` counts those
-    beyond the first thousand too.
-    """
-
-    total_entries: int
-    total_migrated: int
-    total_failed: int
-    total_unchanged: int
-    total_duplicates: int
-    total_filtered: int
-    source_size: int
-    destination_size: int
-    seconds: float
-    failures: tuple[MigrationFailure, ...] = ()
-    notes: tuple[tuple[str, str], ...] = ()
-    total_notes: int = 0
-
-    @property
-    def space_saved(self) -> int:
-        """Bytes that the destination takes less than the source; negative if it takes more."""
-        return self.source_size - self.destination_size
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What comparing every entry found. ``failures`` are files that can't be read now either."""
-
-    compared: int
-    differences: tuple[Difference, ...] = ()
-    failures: tuple[MigrationFailure, ...] = field(default=())
-
-    @property
-    def passed(self) -> bool:
-        """Whether all that can be read is in the destination, equal in every field."""
-        return not self.differences
-
-    def __bool__(self) -> bool:
-        return self.passed
+_SPELLED_OUT = 20
+"""Conflicts that an error's message names; it carries them all."""
 
 
 class CacheMigrator:
     """Moves the entries of ``source`` into ``destination``. The source is never written to.
 
-    ``source`` is a JSON cache in any layout: its central root, one ``<hash8>`` directory, a
-    repository or its ``.rustassistant``. ``destination`` is a database, which is made if need be.
-    ``jobs`` worker processes (None chooses; 1 stays in this process); ``level`` is zstd's, 1 to 22.
+    ``source`` is a JSON cache in any layout (its central root, one ``<hash8>`` directory, a
+    repository or its ``.rustassistant``), a database, or several of these. ``destination`` is a
+    database, which is made if need be.
+
+    ``selection`` says which entries are meant. ``on_conflict`` says which of two results under one
+    identity answers: ``newest``, ``oldest``, ``keep-both``, or ``fail`` to move nothing then. With
+    ``dedup``, entries with equal key, type and result share a row. ``checksum`` reads again what by
+    its stamp has not changed. ``only`` are paths of entries, as failures name them: no others are
+    looked at. ``jobs`` worker processes (None chooses; 1 stays in this process); ``level`` is
+    zstd's, 1 to 22; ``log`` is a file to append a JSON line to for each entry.
     """
 
     def __init__(
         self,
-        source: Place,
+        source: Place | Sequence[Place],
         destination: Place,
         *,
+        selection: Selection = ALL,
+        on_conflict: OnConflict | str = OnConflict.NEWEST,
+        dedup: bool = False,
+        checksum: bool = False,
+        only: Iterable[str] | None = None,
         jobs: int | None = None,
         level: int = DEFAULT_LEVEL,
+        dictionaries: bool = True,
+        log: Place | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
         if jobs is not None and jobs < 1:
@@ -122,11 +106,34 @@ class CacheMigrator:
                 f"{jobs} worker processes are too few",
                 hint="Name at least 1, which works in this process alone.",
             )
-        self.source = _place(source)
+        given = [source] if isinstance(source, str | os.PathLike) else list(source)
+        self.sources = tuple(dict.fromkeys(map(_place, given)))
         self.destination = _place(destination)
-        self._options = Options(jobs=jobs, level=check_level(level))
+        if not self.sources:
+            raise UsageError("no source is named", hint="Name at least one.")
+        if self.destination in self.sources:
+            raise UsageError(
+                f"{printable(self.destination)} is both source and destination",
+                hint="Name another destination.",
+            )
+        self._rules = Rules(_policy(on_conflict), dedup, restamp=len(self.sources) == 1)
+        self._log = None if log is None else os.fspath(_place(log))
+        self._options = Options(
+            jobs=jobs,
+            level=check_level(level),
+            dictionaries=dictionaries,
+            checksum=checksum,
+            selection=selection,
+            rules=self._rules,
+            sources=tuple(map(printable, self.sources)),
+        )
+        self._options = dataclasses.replace(self._options, said=self._said())
         self._cancelled = cancelled
-        self._from = open_source(os.fspath(self.source))
+        stores = [open_source(os.fspath(place)) for place in self.sources]
+        self._stores = dict(zip(self.sources, stores, strict=True))
+        self._from: Source = stores[0] if len(stores) == 1 else Sources(stores)
+        if only is not None:
+            self._from = Only(self._from, frozenset(only))
         self._to = open_destination(os.fspath(self.destination))
 
     def __enter__(self) -> CacheMigrator:
@@ -135,48 +142,160 @@ class CacheMigrator:
     def __exit__(self, *exc_info: Any) -> None:
         """Nothing stays open between calls."""
 
+    @property
+    def source(self) -> Path:
+        """The first source, which most have only one of."""
+        return self.sources[0]
+
     def check(self, *, backup: bool = False) -> None:
         """Raise now what would stop `migrate` later: a destination that can't be written, or too
-        little room for it and, with ``backup``, for a copy of the source beside it."""
+        little room for it and, with ``backup``, for copies of the sources beside them."""
         survey = self._from.survey()
         self._to.check_writable()
-        shares = backup and _device(self.backup_path) == _device(self.destination)
-        besides = int(survey.total * survey.mean_size) if shares else 0
+        besides = 0
+        for place, store in self._stores.items():
+            if backup and _device(self.backup_path_of(place)) == _device(self.destination):
+                own = store.survey()
+                besides += int(own.total * own.mean_size)
         check_room(survey, self._to, besides=besides)
 
-    def backup(self, path: Place | None = None, progress: ReportCopied | None = None) -> Path:
-        """Copy the source to ``path`` (``<source>.backup``), check the copy, return where it is.
+    def backup(
+        self,
+        path: Place | None = None,
+        progress: ReportCopied | None = None,
+        *,
+        source: Path | None = None,
+    ) -> Path:
+        """Copy a source (the first, unless one is named) to ``path`` or ``<source>.backup``, check
+        the copy, return where it is.
 
         What exists is never overwritten: the copy then gets a dated name beside it. Of a
         repository, its ``.rustassistant`` is copied. ``progress`` gets bytes done and in all.
         Raises BackupError, OutOfSpaceError, NotFoundError.
         """
-        wanted = self.backup_path if path is None else Path(path).expanduser()
-        return Path(back_up(self._from.tree(), os.fspath(wanted), progress=progress))
+        place = self.source if source is None else source
+        return Path(back_up(place, path, progress=progress).path)
 
     @property
     def backup_path(self) -> Path:
         """Where `backup` puts its copy unless told otherwise, if that is free."""
-        return Path(f"{self.source}.backup")
+        return self.backup_path_of(self.source)
 
-    def migrate(
-        self, progress: Callable[[MigrationProgress], None] | None = None
-    ) -> MigrationResult:
+    def backup_path_of(self, source: Path) -> Path:
+        """The same for one of several sources."""
+        return Path(f"{source}.backup")
+
+    def migrate(self, progress: Told | None = None) -> MigrationResult:
         """Move what the destination does not hold yet. May be run again at any time.
 
         What is wrong with single files is in the result; what stops the whole raises a
-        RustAssistantError, and what was committed before stays.
+        RustAssistantError, and what was committed before stays. Raises ConflictError, before
+        anything is changed, if conflicts are to ``fail`` and there are any.
         """
-        report = transfer(
+        if self._rules.on_conflict is OnConflict.FAIL:
+            self._refuse_conflicts(progress)
+        with entry_log(self._log) as told:
+            report = transfer(
+                self._from,
+                self._to,
+                options=self._options,
+                progress=published_progress(progress),
+                entry_told=told,
+                cancelled=self._cancelled,
+            )
+        return result_of(report)
+
+    def rehearse(self, progress: Told | None = None) -> Rehearsal:
+        """Find out what `migrate` would do, and change nothing.
+
+        Everything is read, encoded and put into a private copy of the destination, which is gone
+        afterwards, so that the outcomes are what they would be.
+        """
+        before = self._to.info().size
+        report = self._rehearse(progress)
+        result = result_of(report)
+        return Rehearsal(result, result.destination_size - before, spending_of(report))
+
+    def _rehearse(self, progress: Told | None) -> Report:
+        check_room(self._from.survey(), self._to)
+        with self._to.rehearsal() as rehearsal:
+            return transfer(
+                self._from,
+                rehearsal,
+                options=dataclasses.replace(self._options, counts_spending=True),
+                progress=published_progress(progress),
+                cancelled=self._cancelled,
+            )
+
+    def _refuse_conflicts(self, progress: Told | None) -> None:
+        conflicts = result_of(self._rehearse(progress)).conflicts
+        if conflicts:
+            count = len(conflicts)
+            noun = "entry conflicts" if count == 1 else "entries conflict"
+            raise ConflictError(
+                f"{count} {noun} with another of the same identity: "
+                + "; ".join(
+                    f"{one.cache_type} of {one.file_path} in {one.repository}, "
+                    f"{format_rfc3339(one.answers)} and {format_rfc3339(one.other)}"
+                    for one in conflicts[:_SPELLED_OUT]
+                )
+                + ("; …" if count > _SPELLED_OUT else ""),
+                conflicts=conflicts,
+            )
+
+    def plan(self, path: Place, progress: Told | None = None) -> Rehearsal:
+        """Rehearse, and write a plan that `apply` carries out later."""
+        digest = self._fingerprint(None)
+        rehearsal = self.rehearse(progress)
+        options, result = self._options, rehearsal.result
+        plan = Plan(
+            made_at=format_rfc3339(time.time_ns()),
+            version=__version__,
+            sources=tuple(map(os.fspath, self.sources)),
+            destination=os.fspath(self.destination),
+            on_conflict=self._rules.on_conflict,
+            dedup=self._rules.dedup,
+            level=options.level,
+            dictionaries=options.dictionaries,
+            selection=options.selection,
+            digest=digest.hexdigest(),
+            entries=digest.count,
+            expected={
+                "migrated": result.total_migrated,
+                "unchanged": result.total_unchanged,
+                "duplicates": result.total_duplicates,
+                "filtered": result.total_filtered,
+                "failed": result.total_failed,
+                "conflicts": len(result.conflicts),
+                "destination_size": result.destination_size,
+            },
+        )
+        write_plan(plan, os.fspath(_place(path)))
+        return rehearsal
+
+    @classmethod
+    def of_plan(
+        cls,
+        path: Place,
+        *,
+        jobs: int | None = None,
+        log: Place | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> PlannedMigrator:
+        """What carries out a plan that `plan` wrote. Raises NotFoundError or UsageError."""
+        return PlannedMigrator(
+            read_plan(os.fspath(_place(path))), jobs=jobs, log=log, cancelled=cancelled
+        )
+
+    def _fingerprint(self, progress: Told | None) -> Digest:
+        return fingerprint(
             self._from,
-            self._to,
             options=self._options,
-            progress=_published(progress),
+            progress=published_progress(progress),
             cancelled=self._cancelled,
         )
-        return _result(report)
 
-    def verify(self, progress: Callable[[MigrationProgress], None] | None = None) -> Verification:
+    def verify(self, progress: Told | None = None) -> Verification:
         """Compare every entry of the source, in all fields, with what the destination gives back.
 
         The answer is true if nothing differs.
@@ -185,10 +304,75 @@ class CacheMigrator:
             self._from,
             self._to,
             options=self._options,
-            progress=_published(progress),
+            progress=published_progress(progress),
             cancelled=self._cancelled,
         )
-        return _verification(comparison)
+        return verification_of(comparison)
+
+    def _said(self) -> str:
+        """The options that are not the usual ones, for the audit."""
+        options = self._options
+        said: dict[str, object] = {"on_conflict": self._rules.on_conflict, "level": options.level}
+        if self._rules.dedup:
+            said["dedup"] = True
+        if options.checksum:
+            said["checksum"] = True
+        if not options.dictionaries:
+            said["dictionaries"] = False
+        if options.selection != ALL:
+            chosen = msgspec.to_builtins(options.selection)
+            said["selection"] = {name: value for name, value in chosen.items() if value}
+        return msgspec.json.encode(said).decode()
+
+
+class PlannedMigrator(CacheMigrator):
+    """Carries out a plan, if its sources still are what they were."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        jobs: int | None = None,
+        log: Place | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> None:
+        super().__init__(
+            plan.sources,
+            plan.destination,
+            selection=plan.selection,
+            on_conflict=plan.on_conflict,
+            dedup=plan.dedup,
+            level=plan.level,
+            dictionaries=plan.dictionaries,
+            jobs=jobs,
+            log=log,
+            cancelled=cancelled,
+        )
+        self._plan = plan
+
+    def migrate(self, progress: Told | None = None) -> MigrationResult:
+        """Read the sources to see that nothing has changed since the plan was made, then migrate.
+
+        Raises ChangedSourceError, before anything is written, if something has.
+        """
+        digest = self._fingerprint(None)
+        if (digest.hexdigest(), digest.count) != (self._plan.digest, self._plan.entries):
+            raise ChangedSourceError(
+                f"the source has changed since the plan was made at {self._plan.made_at}: it held "
+                f"{self._plan.entries} entries then, and holds "
+                f"{digest.count if digest.count != self._plan.entries else 'other'} now"
+            )
+        return super().migrate(progress)
+
+
+def _policy(given: OnConflict | str) -> OnConflict:
+    try:
+        return OnConflict(given)
+    except ValueError:
+        raise UsageError(
+            f"{given!r} is no way to resolve conflicts",
+            hint="Choose newest, oldest, keep-both or fail.",
+        ) from None
 
 
 def _place(given: Place) -> Path:
@@ -206,44 +390,3 @@ def _device(path: Path) -> int:
     while not os.path.exists(path):  # false, too, for a name that is too long to be one
         path = path.parent
     return path.stat().st_dev
-
-
-def _published(
-    progress: Callable[[MigrationProgress], None] | None,
-) -> ReportProgress | None:
-    if progress is None:
-        return None
-
-    def report(now: Progress) -> None:
-        progress(MigrationProgress(now.total, now.migrated, now.failed, now.current, now.done))
-
-    return report
-
-
-def _failure(failure: Failure) -> MigrationFailure:
-    return MigrationFailure(failure.path, failure.cache_type, failure.reason)
-
-
-def _result(report: Report) -> MigrationResult:
-    return MigrationResult(
-        total_entries=report.found,
-        total_migrated=report.outcomes.migrated,
-        total_failed=report.failed,
-        total_unchanged=report.outcomes.unchanged,
-        total_duplicates=report.outcomes.duplicate,
-        total_filtered=report.filtered,
-        source_size=report.source_size,
-        destination_size=report.destination_size,
-        seconds=report.seconds,
-        failures=tuple(map(_failure, report.failures)),
-        notes=tuple((problem.path, problem.text) for problem in report.problems),
-        total_notes=report.problem_count,
-    )
-
-
-def _verification(comparison: Comparison) -> Verification:
-    return Verification(
-        compared=comparison.compared,
-        differences=tuple(comparison.differences),
-        failures=tuple(map(_failure, comparison.unreadable)),
-    )

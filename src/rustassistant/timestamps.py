@@ -76,3 +76,25 @@ def format_rfc3339(nanoseconds: int) -> str:
     if fraction % 1_000 == 0:
         return f"{whole}.{fraction // 1_000:06d}+00:00"
     return f"{whole}.{fraction:09d}+00:00"
+
+
+_AGE: Final = re.compile(r"(\d{1,6})\s*([smhdwy])", re.ASCII)
+_AGE_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}
+
+
+def parse_moment(text: str, *, now: int, end: bool = False) -> int:
+    """Nanoseconds since 1970 for a day (``2026-02-04``, UTC), a time, or an age such as ``30d``.
+
+    An age counts back from ``now``: s, m (minutes), h, d, w, y (365 days). ``end`` makes a day mean
+    its last nanosecond, not its first. Raises ValueError for anything else.
+    """
+    age = _AGE.fullmatch(text.strip())
+    if age is not None:
+        return max(now - int(age[1]) * _AGE_SECONDS[age[2]] * _NANOSECONDS, -_INT64)
+    try:
+        start = _day_start(text.strip()) * _NANOSECONDS
+    except ValueError:
+        return parse_rfc3339(text.strip())
+    if not -_INT64 <= start < _INT64 - _DAY * _NANOSECONDS:
+        raise ValueError(f"{text!r} lies outside the years that can be kept")
+    return start + (_DAY * _NANOSECONDS - 1 if end else 0)

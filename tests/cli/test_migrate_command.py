@@ -25,7 +25,7 @@ from rustassistant.cli.app import run
 from rustassistant.cli.migrate import MigrateOptions, run_migration
 from rustassistant.stores.sqlite import connection
 from rustassistant.stores.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
-from support import Cache, snapshot
+from support import Cache, dump, fields_of, snapshot
 
 LONG_AGO = 1_770_000_000
 
@@ -112,6 +112,21 @@ def stored(database: Path) -> int:
         opened.close()
 
 
+def tables(database: Path) -> dict[str, list[Any]]:
+    """All that a database holds, but for what tells of the run itself."""
+    opened = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        names = opened.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'run%'"
+        )
+        return {
+            str(name): opened.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608
+            for (name,) in names.fetchall()
+        }
+    finally:
+        opened.close()
+
+
 def change(database: Path, sql: str, *values: Any) -> None:
     """Do to a database what rustassistant never would."""
     opened = apsw.Connection(str(database))
@@ -128,7 +143,7 @@ def change(database: Path, sql: str, *values: Any) -> None:
 def test_published_lines_come_out_exactly_and_in_order(
     migrate: Migrate, cache: Cache, database: Path
 ) -> None:
-    for number in range(40):
+    for number in range(80):
         cache.add(f"src/file{number}.rs", result={"summary": prose(2000, number)})
     ran = migrate("--source", cache.root, "--destination", database, "--backup", "--verify")
     source, destination = total_size(cache), size_of(database)
@@ -142,11 +157,11 @@ def test_published_lines_come_out_exactly_and_in_order(
         ✓ Backup created
 
         🔄 Migrating entries...
-          Progress: 40/40 (0 failed)
+          Progress: 80/80 (0 failed)
 
         ✓ Migration complete!
-          Total entries: 40
-          Migrated: 40
+          Total entries: 80
+          Migrated: 80
           Failed: 0
           Source size: {source} bytes
           Destination size: {destination} bytes
@@ -205,7 +220,7 @@ def test_backup_that_cannot_be_made_stops_before_anything_is_migrated(
     ran = migrate("-s", cache.root, "-d", database, "-b")
     assert ran.code == 1
     assert "backup was not made" in ran.err
-    assert "Hint: Nothing was migrated." in ran.err
+    assert "Hint: Nothing was changed." in ran.err
     assert "Backup created" not in ran.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r" * 250]
 
@@ -394,8 +409,9 @@ def test_destination_of_another_program_is_left_as_it_is(
         opened.execute(f"PRAGMA application_id={APPLICATION_ID}")
         opened.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     opened.close()
+    (cache.root / "1b2c3d4e").mkdir()
     before = snapshot(tmp_path)
-    for destination in (notes, foreign, newer, tmp_path / "repos"):
+    for destination in (notes, foreign, newer, cache.root / "1b2c3d4e"):
         ran = migrate("-s", cache.root, "-d", destination)
         assert ran.code == 1, destination
         assert str(destination) in ran.err
@@ -518,7 +534,7 @@ def test_workers_change_neither_outcome_nor_database(
         assert (ran.code, ran.summary["total_migrated"]) == (3, 6)
         assert [one["file_path"] for one in ran.summary["failures"]] == [str(broken)]
     assert many.err == ""
-    assert (tmp_path / "many.db").read_bytes() == (tmp_path / "alone.db").read_bytes()
+    assert tables(tmp_path / "many.db") == tables(tmp_path / "alone.db")
 
 
 # Where things lie
@@ -887,7 +903,7 @@ def test_files_that_vanish_before_the_verification_do_not_pass_it(
 ) -> None:
     # Of what could not be compared, nobody can say that it is equal.
     file = cache.add()
-    options = MigrateOptions(str(cache.root), str(database), False, True, 1, 3, False, False)
+    options = MigrateOptions((str(cache.root),), "", str(database), verify=True, jobs=1)
     migrate = CacheMigrator.migrate
 
     def spoiling(self: CacheMigrator, progress: Any = None) -> MigrationResult:
@@ -902,3 +918,166 @@ def test_files_that_vanish_before_the_verification_do_not_pass_it(
     assert "Verification passed" not in out
     assert "could not be compared" in err
     assert str(file) in err
+
+
+# Several sources, filters, rehearsals, runs
+
+
+def test_several_sources_are_named_and_merged(
+    migrate: Migrate, tmp_path: Path, database: Path
+) -> None:
+    one, other = Cache(tmp_path / "one"), Cache(tmp_path / "other")
+    one.add("src/one.rs")
+    other.add("src/other.rs")
+    ran = migrate("-s", one.root, "-s", other.root, "-d", database, "--backup", "--verify")
+    assert (ran.code, ran.err) == (0, "")
+    assert f"  Source: {one.root}\n  Source: {other.root}\n" in ran.out
+    assert "  Migrated: 2\n" in ran.out
+    for root in (one.root, other.root):
+        assert snapshot(Path(f"{root}.backup")) == snapshot(root)
+
+
+def test_sources_and_types_can_stand_in_the_environment(
+    migrate: Migrate, tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Cache(tmp_path / "one with a space"), Cache(tmp_path / "other")
+    one.add("src/one.rs")
+    other.add("src/other.rs", cache_type="todos")
+    other.add("src/more.rs", cache_type="refactor")
+    monkeypatch.setenv("RUSTASSISTANT_SOURCE", f"{one.root}{os.pathsep}{other.root}")
+    monkeypatch.setenv("RUSTASSISTANT_TYPE", "docs,todos")
+    ran = migrate("-d", database, "--json")
+    assert (ran.summary["total_migrated"], ran.summary["total_filtered"]) == (2, 1)
+    assert ran.summary["sources"] == [str(one.root), str(other.root)]
+
+
+def test_conflicts_are_listed_with_their_times(
+    migrate: Migrate, cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    cache.add(result="old", analyzed_at="2026-02-04T03:00:00+00:00")
+    other = Cache(tmp_path / "other")
+    other.add(result="new", analyzed_at="2026-02-05T03:00:00+00:00")
+    failing = migrate("-s", cache.root, "-s", other.root, "-d", database, "--on-conflict", "fail")
+    assert failing.code == 5
+    assert "1 entry conflicts" in failing.err
+    assert "--on-conflict newest" in failing.err
+    assert not database.exists()
+    ran = migrate("-s", cache.root, "-s", other.root, "-d", database)
+    assert ran.code == 0
+    assert "1 entry has two results; both are kept:" in ran.err
+    assert "2026-02-05T03:00:00+00:00 answers, not that of 2026-02-04T03:00:00+00:00" in ran.err
+    again = migrate("-s", cache.root, "-s", other.root, "-d", database, "--json")
+    assert (again.summary["total_unchanged"], again.summary["conflicts"]) == (2, [])
+
+
+def test_filters_choose_and_the_rest_is_counted(
+    migrate: Migrate, cache: Cache, database: Path
+) -> None:
+    fill(cache, 4)
+    cache.add("src/late.rs", analyzed_at="2026-03-01T10:00:00+00:00")
+    chosen = migrate("-s", cache.root, "-d", database, "--include", "src/file[01].rs", "--json")
+    assert (chosen.summary["total_migrated"], chosen.summary["total_filtered"]) == (2, 3)
+    dated = migrate(
+        "-s", cache.root, "-d", database, "--since", "2026-03-01", "--until", "2026-03-01"
+    )
+    assert "  Migrated: 1\n" in dated.out
+    assert "  Filtered: 4\n" in dated.out
+    wrong = migrate("-s", cache.root, "-d", database, "--since", "yesterday")
+    assert wrong.code == 2
+    assert "neither a date, a time nor an age" in wrong.err
+
+
+def test_dry_run_says_what_would_happen_and_writes_nothing(
+    migrate: Migrate, cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache, 10, model="grok-beta", tokens_used=1_000_000)
+    broken = cache.add("src/broken.rs", text=b"")
+    before = snapshot(tmp_path)
+    ran = migrate("-s", cache.root, "-d", database, "--dry-run")
+    assert snapshot(tmp_path) == before
+    assert ran.code == 3
+    assert "nothing is written" in ran.out
+    assert "  Would be migrated: 10\n" in ran.out
+    assert "  Would fail: 1\n" in ran.out
+    assert "(an estimate)" in ran.out
+    assert "$" in ran.out
+    assert "5 min" in ran.out  # half a minute each
+    assert f"{broken}: the file is empty" in ran.err
+    told = migrate("-s", cache.root, "-d", database, "-n", "--json").summary
+    assert (told["dry_run"], told["total_migrated"]) == (True, 10)
+    assert told["cost"]["by_model"][0]["assumed_tokens"] == 10_000_000
+    assert told["cost"]["usd"] == pytest.approx(100.0)  # Grok: 5 in and 15 out for a million
+    real = migrate("-s", cache.root, "-d", database, "--json").summary
+    assert told["destination_size"] == pytest.approx(real["destination_size"], rel=0.05)
+
+
+def test_plan_is_made_shown_and_carried_out(
+    migrate: Migrate, cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache, 4)
+    plan = tmp_path / "plan.json"
+    made = migrate("-s", cache.root, "-d", database, "--plan", plan)
+    assert f"--apply {plan}" in made.out
+    assert not database.exists()
+    done = migrate("--apply", plan)
+    assert (done.code, "  Migrated: 4\n" in done.out) == (0, True)
+    cache.add("src/new.rs")
+    late = migrate("--apply", plan)
+    assert late.code == 1
+    assert "has changed since the plan was made" in late.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--apply", "p.json", "--source", "x"],
+        ["--apply", "p.json", "--dry-run"],
+        ["--dry-run", "--backup"],
+        ["--plan", "p.json", "--verify"],
+        ["--dry-run", "--log", "x.log"],
+        ["-s", "a", "-s", "b", "--backup-to", "c"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_together_are_refused(
+    migrate: Migrate, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = migrate(*options)
+    assert ran.code == 2
+    assert "Hint: " in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_failed_is_retried(migrate: Migrate, cache: Cache, database: Path) -> None:
+    fill(cache)
+    broken = cache.add("src/broken.rs", text=b"")
+    migrate("-s", cache.root, "-d", database)
+    broken.write_bytes(dump(fields_of("src/broken.rs")))
+    ran = migrate("-d", database, "--retry-failed", "1", "--json")
+    assert (ran.summary["total_entries"], ran.summary["total_migrated"]) == (1, 1)
+    gone = migrate("-d", database, "--retry-failed", "7")
+    assert gone.code == 10
+
+
+def test_log_of_entries_is_appended_to(
+    migrate: Migrate, cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache)
+    log = tmp_path / "entries.log"
+    migrate("-s", cache.root, "-d", database, "--log", log)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["outcome"] for line in lines] == ["migrated"] * 3
+    migrate("-s", cache.root, "-d", database, "--log", log)
+    assert len(log.read_text().splitlines()) == 6
+    refused = migrate("-s", cache.root, "-d", database, "--log", tmp_path)
+    assert refused.code == 1
+    assert "cannot be written" in refused.err
+
+
+def test_shared_rows_are_reported(migrate: Migrate, cache: Cache, database: Path) -> None:
+    for number in range(3):
+        cache.add(f"pkg{number}/__init__.py", content=b"", result={})
+    ran = migrate("-s", cache.root, "-d", database, "--dedup", "--verify")
+    assert ran.code == 0
+    assert "  Duplicates: 2 (2 share the row of an equal entry" in ran.out

@@ -26,9 +26,12 @@ from rustassistant.stores.base import (
     Candidate,
     Destination,
     Folder,
+    OnConflict,
     Outcomes,
+    Put,
     Query,
     Repository,
+    Rules,
     Writer,
 )
 from rustassistant.stores.memory import MemoryStore
@@ -71,7 +74,7 @@ def put(store: Destination, folder: Folder, *items: Entry | Record) -> Outcomes:
     """One batch, committed."""
     records = [record_of(item) if isinstance(item, Entry) else item for item in items]
     with store.writer() as writer:
-        return writer.put(folder, records)
+        return writer.put(folder, records).outcomes
 
 
 def given_back(found: Sequence[Entry | DamagedError]) -> list[Entry]:
@@ -92,6 +95,12 @@ def find(store: Destination, entry: Entry, folder: Folder = FOLDER) -> list[Entr
 def lookup(store: Destination, query: Query) -> Entry | None:
     with store.finder() as finder:
         return finder.lookup(query)
+
+
+def candidates(store: Destination, entry: Entry) -> list[Candidate]:
+    """What may answer for an entry's content, in a fixed order."""
+    with store.finder() as finder:
+        return _sorted(finder.candidates(entry.file_hash))
 
 
 def query_for(entry: Entry, **changes: Any) -> Query:
@@ -180,9 +189,9 @@ class DestinationSuite:
         entries = [entry_in(file_path=f"src/{number}.rs") for number in range(4)]
         with store.writer() as writer:
             for entry in entries:
-                assert writer.put(FOLDER, [record_of(entry)]) == MIGRATED
+                assert writer.put(FOLDER, [record_of(entry)]).outcomes == MIGRATED
                 writer.commit()
-                assert writer.put(FOLDER, [record_of(entry)]) == UNCHANGED
+                assert writer.put(FOLDER, [record_of(entry)]).outcomes == UNCHANGED
         with self.reopen(store).finder() as finder:
             assert [finder.find(FOLDER, entry) for entry in entries] == [[one] for one in entries]
 
@@ -670,6 +679,164 @@ class DestinationSuite:
         assert known(store, folder) == {"src_lib_rs.json": [4]}
         assert put(store, folder, entry) == UNCHANGED
 
+    # Conflicts, and rows that are shared.
+
+    @pytest.mark.parametrize(
+        ("policy", "answers"),
+        [(OnConflict.NEWEST, 9), (OnConflict.OLDEST, 5), (OnConflict.KEEP_BOTH, 9)],
+    )
+    def test_policy_says_which_of_two_results_answers_and_both_are_kept(
+        self, store: Destination, policy: OnConflict, answers: int
+    ) -> None:
+        results = {time: entry_in(analyzed_at=time, result=b"%d" % time) for time in (5, 9, 7)}
+        with store.writer(Rules(policy)) as writer:
+            made = [writer.put(FOLDER, [record_of(entry)]) for entry in results.values()]
+        assert [one.outcomes for one in made] == [MIGRATED] * 3
+        assert lookup(self.reopen(store), query_for(results[5])) == results[answers]
+        assert sorted(find(store, results[5]), key=repr) == sorted(results.values(), key=repr)
+        told = [conflict.incoming_answers for one in made for conflict in one.conflicts]
+        assert len(told) == (3 if policy is OnConflict.KEEP_BOTH else 2)
+        live = candidates(store, results[5])
+        assert len(live) == (3 if policy is OnConflict.KEEP_BOTH else 1)
+
+    def test_superseded_entry_stays_unchanged_when_put_again(self, store: Destination) -> None:
+        older, newer = entry_in(analyzed_at=1, result=b"1"), entry_in(analyzed_at=2, result=b"2")
+        assert put(store, FOLDER, older, newer) == Outcomes(migrated=2)
+        again = put(self.reopen(store), FOLDER, record_of(older, stamp=7), newer)
+        assert again == Outcomes(unchanged=2)
+        assert lookup(store, query_for(older)) == newer
+        assert known(store) == {"src_lib_rs.json": [1, 7]}
+
+    def test_conflict_is_told_once(self, store: Destination) -> None:
+        older, newer = entry_in(analyzed_at=1, result=b"1"), entry_in(analyzed_at=2, result=b"2")
+        with store.writer() as writer:
+            first = writer.put(FOLDER, [record_of(newer), record_of(older)])
+            second = writer.put(FOLDER, [record_of(newer), record_of(older)])
+        assert [one.incoming_answers for one in first.conflicts] == [False]
+        assert first.conflicts[0][:5] == (HOME.path, "docs", "src/lib.rs", 1, 2)
+        assert second.conflicts == []
+
+    def test_same_result_at_another_time_is_no_conflict(self, store: Destination) -> None:
+        with store.writer() as writer:
+            put = writer.put(FOLDER, [record_of(entry_in(analyzed_at=time)) for time in (1, 2)])
+        assert (put.outcomes, list(put.conflicts)) == (Outcomes(migrated=2), [])
+
+    def test_size_of_the_file_is_no_part_of_the_identity(self, store: Destination) -> None:
+        older = entry_in(analyzed_at=1, result=b"1", file_size=1)
+        newer = entry_in(analyzed_at=2, result=b"2", file_size=2)
+        with store.writer() as writer:
+            conflicts = writer.put(FOLDER, [record_of(older), record_of(newer)]).conflicts
+        assert len(conflicts) == 1
+        assert candidates(store, older) == [_as_candidate(newer)]
+
+    @given(
+        entries=st.lists(
+            st.builds(
+                entry_in,
+                analyzed_at=st.integers(0, 2),
+                result=st.sampled_from([b"1", b"2", b"3"]),
+                model=st.sampled_from(["m", "n"]),
+                provider=st.sampled_from(["xai", "openai"]),
+            ),
+            unique=True,
+            min_size=1,
+            max_size=8,
+        ),
+        policy=st.sampled_from([OnConflict.NEWEST, OnConflict.OLDEST, OnConflict.KEEP_BOTH]),
+        data=st.data(),
+    )
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    def test_who_answers_does_not_depend_on_the_order(
+        self, entries: list[Entry], policy: OnConflict, data: st.DataObject
+    ) -> None:
+        order = data.draw(st.permutations(entries))
+        live = []
+        for given_order in (entries, order):
+            with tempfile.TemporaryDirectory() as directory:
+                store = self.make_store(Path(directory))
+                for entry in given_order:
+                    with store.writer(Rules(policy)) as writer:
+                        writer.put(FOLDER, [record_of(entry)])
+                live.append(candidates(store, entry_in()))
+                assert all(entry in find(store, entry) for entry in entries)
+        assert live[0] == live[1]
+
+    def test_deduplicated_entries_share_a_row_and_each_place_is_found(
+        self, store: Destination
+    ) -> None:
+        other = Folder(Repository("/home/dev/fork", "0c55a4f1"), "docs", "centralized")
+        mine = entry_in(analyzed_at=1)
+        moved = entry_in(analyzed_at=2, file_path="src/moved.rs")
+        theirs = entry_in(other, analyzed_at=3)
+        with store.writer(Rules(dedup=True)) as writer:
+            first = writer.put(FOLDER, [record_of(mine), record_of(moved)]).outcomes
+            second = writer.put(other, [record_of(theirs)]).outcomes
+            again = writer.put(other, [record_of(theirs)]).outcomes
+        assert (first.migrated, first.duplicate, first.shared) == (1, 1, 1)
+        assert (second.duplicate, second.shared) == (1, 1)
+        assert again == UNCHANGED
+        assert put(self.reopen(store), other, theirs) == UNCHANGED  # without dedup, too
+        for folder, entry in ((FOLDER, mine), (FOLDER, moved), (other, theirs)):
+            assert find(self.reopen(store), entry, folder) == [entry]
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("result", b"1"),
+            ("model", "grok-2"),
+            ("provider", "openai"),
+            ("tokens_used", 1),
+            ("prompt_hash", "default"),
+            ("file_hash", bytes(32)),
+        ],
+    )
+    def test_entries_that_differ_in_more_than_their_place_share_no_row(
+        self, store: Destination, field: str, value: Any
+    ) -> None:
+        one, other = entry_in(), entry_in(file_path="src/other.rs", **{field: value})
+        with store.writer(Rules(dedup=True)) as writer:
+            assert writer.put(FOLDER, [record_of(one), record_of(other)]).outcomes.migrated == 2
+
+    def test_entry_whose_shared_row_is_superseded_answers_on(self, store: Destination) -> None:
+        mine = entry_in(analyzed_at=1, result=b"1")
+        moved = entry_in(analyzed_at=1, result=b"1", file_path="src/moved.rs")
+        newer = entry_in(analyzed_at=2, result=b"2")
+        with store.writer(Rules(dedup=True)) as writer:
+            writer.put(FOLDER, [record_of(mine), record_of(moved)])
+            writer.put(FOLDER, [record_of(newer)])
+        live = candidates(store, mine)
+        assert sorted(live) == sorted(map(_as_candidate, (moved, newer)))
+        assert put(self.reopen(store), FOLDER, mine, moved, newer) == Outcomes(unchanged=3)
+
+    @given(
+        batches=st.deferred(lambda: _batches),
+        policy=st.sampled_from([OnConflict.NEWEST, OnConflict.OLDEST, OnConflict.KEEP_BOTH]),
+        dedup=st.booleans(),
+    )
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    def test_under_any_rules_outcomes_are_those_of_the_reference_store(
+        self, batches: list[_Batch], policy: OnConflict, dedup: bool
+    ) -> None:
+        reference = MemoryStore()
+        rules = Rules(policy, dedup)
+        with tempfile.TemporaryDirectory() as directory:
+            store = self.make_store(Path(directory))
+            with store.writer(rules) as writer, reference.writer(rules) as expected:
+                for batch in batches:
+                    ours, theirs = (_put_all(one, batch) for one in (writer, expected))
+                    assert ours.each == theirs.each
+                    assert sorted(ours.conflicts) == sorted(theirs.conflicts)
+                    assert stamps_of(writer, batch.folder) == stamps_of(expected, batch.folder)
+                    if batch.then_commit:
+                        writer.commit()
+            with self.reopen(store).finder() as finder, reference.finder() as other:
+                for folder, entry in _all_of(batches):
+                    assert entry in finder.find(folder, entry)
+                    answers = finder.lookup(query_for(entry)), other.lookup(query_for(entry))
+                    assert (answers[0] is None) == (answers[1] is None)
+                    if not dedup:
+                        assert answers[0] == answers[1]
+
     @given(batches=st.deferred(lambda: _batches))
     @settings(
         max_examples=60,
@@ -723,7 +890,7 @@ def _put_with_dictionary(store: Destination, entry: Entry, data: bytes) -> Outco
     with store.writer() as writer:
         dictionary = writer.add_dictionary(entry.cache_type, data)
         encoder = Encoder(dictionaries=[dictionary._replace(cache_type=entry.cache_type)])
-        return writer.put(FOLDER, [record_of(entry, by=encoder)])
+        return writer.put(FOLDER, [record_of(entry, by=encoder)]).outcomes
 
 
 class _Item(NamedTuple):
@@ -740,6 +907,10 @@ class _Batch(NamedTuple):
 
 
 def _put_batch(writer: Writer, batch: _Batch) -> Outcomes:
+    return _put_all(writer, batch).outcomes
+
+
+def _put_all(writer: Writer, batch: _Batch) -> Put:
     dictionaries: list[Dictionary] = []
     if batch.dictionary is not None:
         added = writer.add_dictionary(batch.folder.cache_type, batch.dictionary)

@@ -961,28 +961,17 @@ def test_partitions_survive_a_trip_to_another_process(root: Path) -> None:
     assert {item.entry.file_path for item in found} == {"src/lib.rs", "other.rs"}
 
 
-@given(count=st.integers(1, 40))
-def test_halves_hold_together_what_the_whole_held(
-    tmp_path_factory: pytest.TempPathFactory, count: int
+@given(count=st.integers(1, 40), data=st.data())
+def test_part_holds_what_stands_at_its_positions(
+    tmp_path_factory: pytest.TempPathFactory, count: int, data: st.DataObject
 ) -> None:
-    root = tmp_path_factory.mktemp("split")
-    names = many(root, count)
+    root = tmp_path_factory.mktemp("part")
+    many(root, count)
     [whole] = partitions_of(root)
-    waiting = [whole]
-    singles: list[str] = []
-    while waiting:
-        partition = waiting.pop(0)
-        halves = list(partition.split())
-        assert [name for half in halves for name in half.names] == list(partition.names)
-        assert all(half.folder == partition.folder for half in halves)
-        assert all(half.label == partition.label for half in halves)
-        if len(halves) == 1:
-            assert len(halves[0].names) == 1
-            singles += halves[0].names
-            continue
-        assert all(len(half.names) < len(partition.names) for half in halves)
-        waiting += halves
-    assert sorted(singles) == names
+    positions = data.draw(st.lists(st.integers(0, count - 1), unique=True))
+    part = whole.part(positions)
+    assert list(part.names) == [whole.names[position] for position in positions]
+    assert (part.folder, part.label) == (whole.folder, whole.label)
 
 
 def test_survey_counts_what_the_partitions_yield(root: Path, tmp_path: Path) -> None:

@@ -93,9 +93,11 @@ def tables(path: Path) -> Tables:
     try:
         assert connection.pragma("integrity_check") == "ok"
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        names = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'run%'"
+        ).fetchall()
         return {
-            str(name): connection.execute(f"SELECT rowid, * FROM {name}").fetchall()  # noqa: S608
+            str(name): connection.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608
             for (name,) in names
         }
     finally:

@@ -29,10 +29,8 @@ class Names:
     def read(self, known: Known) -> Iterator[Failure]:
         raise NotImplementedError
 
-    def split(self) -> Sequence[Names]:
-        middle = len(self.names) // 2
-        parts = (self.names[:middle], self.names[middle:]) if middle else (self.names,)
-        return [Names(part) for part in parts]
+    def part(self, positions: Sequence[int]) -> Names:
+        return Names(tuple(self.names[position] for position in positions))
 
 
 def message(partition: Partition) -> bytes:

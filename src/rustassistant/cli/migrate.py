@@ -2,79 +2,92 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Final
+from typing import Any, Final
 
-from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
-from rustassistant.errors import InterruptedRunError
+from rustassistant.cli.migrate_report import (
+    emit_summary,
+    not_compared,
+    say_result,
+    tell_conflicts,
+    tell_differences,
+    tell_failures,
+    tell_notes,
+)
+from rustassistant.cli.render import meter, say, visible
+from rustassistant.cli.stopping import Stop
+from rustassistant.errors import ConflictError, InterruptedRunError, UsageError
 from rustassistant.migrate import (
     CacheMigrator,
-    MigrationFailure,
+    MigrationConflict,
     MigrationProgress,
     MigrationResult,
     Verification,
 )
 from rustassistant.stores.base import printable
+from rustassistant.transfer.selection import ALL, Selection
 
 EXIT_FAILURES: Final = 3
 EXIT_DIFFERENCES: Final = 4
 
-_NOTES_LISTED: Final = 10
-"""Oddities that lost nothing: a few show what they are about."""
-
 
 @dataclass(frozen=True, slots=True)
 class MigrateOptions:
-    """What the command line asked for."""
+    """What the command line asked for. Without ``sources``, the plan's, the run's that is retried,
+    or the default one are meant."""
 
-    source: str
+    sources: tuple[str, ...]
+    default_source: str
     destination: str
-    backup: bool
-    verify: bool
-    jobs: int | None
-    level: int
-    as_json: bool
-    quiet: bool
+    backup: bool = False
+    backup_to: str | None = None
+    verify: bool = False
+    dry_run: bool = False
+    plan: str | None = None
+    apply: str | None = None
+    retry_failed: int | None = None
+    on_conflict: str = "newest"
+    dedup: bool = False
+    checksum: bool = False
+    selection: Selection = ALL
+    log: str | None = None
+    jobs: int | None = None
+    level: int = 3
+    dictionaries: bool = True
+    as_json: bool = False
+    quiet: bool = False
 
     @property
     def talks(self) -> bool:
         """Whether people read along."""
         return not (self.as_json or self.quiet)
 
+    @property
+    def rehearses(self) -> bool:
+        """Whether nothing is to be written but perhaps a plan."""
+        return self.dry_run or self.plan is not None
 
-class _Stop:
-    """Whether somebody pressed Ctrl-C: the batch at hand is finished, the next not begun."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as requests; a second one stops at once."""
-        previous = {
-            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                # Who has asked twice must not cut off the message that says what is safe.
-                signal.signal(number, signal.SIG_IGN if self.asked else handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        warn("\nStopping after this batch; once more to stop at once.")
+    def check(self) -> None:
+        """Raise UsageError for options that make no sense together."""
+        if self.apply is not None and (
+            self.rehearses or self.sources or self.retry_failed is not None
+        ):
+            raise UsageError(
+                "--apply takes its sources and options from the plan",
+                hint="Give it without --source, --dry-run, --plan and --retry-failed.",
+            )
+        if self.rehearses and (self.backup or self.backup_to or self.verify or self.log):
+            raise UsageError(
+                "a dry run makes no backup, writes no log and has nothing to verify",
+                hint="Leave --backup, --verify and --log out, or the --dry-run.",
+            )
+        if self.backup_to is not None and len(self.sources) > 1:
+            raise UsageError(
+                "--backup-to names one place, but there are several sources",
+                hint="Use --backup, which puts each copy beside its source.",
+            )
 
 
 def run_migration(options: MigrateOptions) -> int:
@@ -86,48 +99,82 @@ def run_migration(options: MigrateOptions) -> int:
 
 
 def _run(options: MigrateOptions) -> int:
-    stop = _Stop()
-    with CacheMigrator(
-        options.source,
-        options.destination,
-        jobs=options.jobs,
-        level=options.level,
-        cancelled=stop,
-    ) as migrator:
+    options.check()
+    stop = Stop()
+    with _migrator(options, stop) as migrator:
+        if options.rehearses:
+            from rustassistant.cli.rehearsal import run_rehearsal  # imports what knows prices
+
+            with stop.listening():
+                return run_rehearsal(
+                    migrator, plan=options.plan, as_json=options.as_json, quiet=options.quiet
+                )
         if options.talks:
             say("🔄 Starting cache migration")
-            say(f"  Source: {visible(printable(migrator.source))}")
+            for source in migrator.sources:
+                say(f"  Source: {visible(printable(source))}")
             say(f"  Destination: {visible(printable(migrator.destination))}")
-        backup = None
-        if options.backup:
+        backups = []
+        if options.backup or options.backup_to:
             migrator.check(backup=True)  # what would stop us later is to stop us before the copy
-            backup = _back_up(migrator, options)
+            backups = [_back_up(migrator, source, options) for source in migrator.sources]
         with stop.listening():
             result = _migrate(migrator, options)
             verification = _verify(migrator, options, result) if options.verify else None
+    if verification is None or verification.passed:
+        from rustassistant.cli.evict import keep_within_configured  # imports what knows prices
+
+        keep_within_configured(
+            str(migrator.destination), as_json=options.as_json, quiet=options.quiet
+        )
     if options.as_json:
-        _emit_summary(migrator, result, verification, backup)
+        emit_summary(migrator, result, verification, backups)
+    sys.stdout.flush()
     if verification is not None and not verification.passed:
         return EXIT_DIFFERENCES
-    incomplete = verification is not None and _not_compared(verification, result)
+    incomplete = verification is not None and not_compared(verification, result)
     return EXIT_FAILURES if result.total_failed or incomplete else 0
 
 
-def _not_compared(
-    verification: Verification, result: MigrationResult
-) -> tuple[MigrationFailure, ...]:
-    """Files that the migration could read and the verification could not."""
-    known = {failure.file_path for failure in result.failures}
-    return tuple(one for one in verification.failures if one.file_path not in known)
+def _migrator(options: MigrateOptions, stop: Stop) -> CacheMigrator:
+    if options.apply is not None:
+        return CacheMigrator.of_plan(
+            options.apply, jobs=options.jobs, log=options.log, cancelled=stop
+        )
+    sources: tuple[str, ...] = options.sources
+    only = None
+    if options.retry_failed is not None:
+        from rustassistant.runs import failed_in
+
+        run = failed_in(options.destination, options.retry_failed)
+        sources, only = sources or run.sources, run.paths
+    settings: dict[str, Any] = {
+        "selection": options.selection,
+        "on_conflict": options.on_conflict,
+        "dedup": options.dedup,
+        "checksum": options.checksum,
+        "only": only,
+        "jobs": options.jobs,
+        "level": options.level,
+        "dictionaries": options.dictionaries,
+        "log": options.log,
+    }
+    return CacheMigrator(
+        sources or (options.default_source,), options.destination, cancelled=stop, **settings
+    )
 
 
-def _back_up(migrator: CacheMigrator, options: MigrateOptions) -> Path:
+def _back_up(migrator: CacheMigrator, source: Path, options: MigrateOptions) -> Path:
+    wanted = Path(options.backup_to).expanduser().absolute() if options.backup_to else None
+    expected = migrator.backup_path_of(source) if wanted is None else wanted
     if options.talks:
-        say(f"\n💾 Creating backup at {visible(printable(migrator.backup_path))}")
+        say(f"\n💾 Creating backup at {visible(printable(expected))}")
     with meter("backup", as_json=options.as_json, quiet=options.quiet, unit="bytes") as shown:
-        made = migrator.backup(progress=lambda done, total: shown.update(done, total, 0))
+        made = migrator.backup(
+            wanted, progress=lambda done, total: shown.update(done, total, 0), source=source
+        )
     if options.talks:
-        if made != migrator.backup_path:
+        if made != expected:
             say(f"  That name was taken: the backup is {visible(printable(made))}")
         say("✓ Backup created")
     return made
@@ -141,75 +188,27 @@ def _migrate(migrator: CacheMigrator, options: MigrateOptions) -> MigrationResul
         def progress(now: MigrationProgress) -> None:
             shown.update(now.done, now.total, now.failed)
 
-        result = migrator.migrate(progress)
+        try:
+            result = migrator.migrate(progress)
+        except ConflictError as error:
+            if options.as_json:
+                tell_conflicts(_conflicts_of(error), as_json=True, quiet=options.quiet)
+            raise
         shown.update(result.total_entries, result.total_entries, result.total_failed)
     if options.talks:
-        _say_result(result, options)
-    _tell_failures(result.failures, options, "could not be migrated, and stay where they are")
-    _tell_notes(result, options)
+        say_result(migrator, result)
+    tell_failures(
+        result.failures,
+        "could not be migrated, and stay where they are",
+        as_json=options.as_json,
+    )
+    tell_conflicts(result.conflicts, as_json=options.as_json, quiet=options.quiet)
+    tell_notes(result, as_json=options.as_json, quiet=options.quiet)
     return result
 
 
-def _say_result(result: MigrationResult, options: MigrateOptions) -> None:
-    share = 100 * result.space_saved / result.source_size if result.source_size else 0.0
-    say("\n✓ Migration complete!")
-    say(f"  Total entries: {result.total_entries}")
-    say(f"  Migrated: {result.total_migrated}")
-    for name, count in (
-        ("Unchanged", result.total_unchanged),
-        ("Duplicates", result.total_duplicates),
-        ("Filtered", result.total_filtered),
-    ):
-        if count:
-            say(f"  {name}: {count}")
-    say(f"  Failed: {result.total_failed}")
-    say(f"  Source size: {result.source_size} bytes")
-    say(f"  Destination size: {result.destination_size} bytes")
-    say(f"  Space saved: {result.space_saved} bytes ({share:.1f}%)")
-    if not result.total_entries:
-        say(
-            f"  Nothing was found in {visible(options.source)}. If that is not what you "
-            "expect,\n  name the cache with --source."
-        )
-    elif result.space_saved < 0:
-        say("  (An SQLite file has a fixed part, which a cache as small as this does not repay.)")
-
-
-def _tell_failures(
-    failures: tuple[MigrationFailure, ...], options: MigrateOptions, what: str
-) -> None:
-    if options.as_json:
-        for failure in failures:
-            emit(
-                "error",
-                file_path=failure.file_path,
-                cache_type=failure.cache_type,
-                error=failure.error,
-            )
-        return
-    if failures:
-        warn(f"\n✗ {len(failures)} {'entry' if len(failures) == 1 else 'entries'} {what}:")
-    for failure in failures[:LISTED]:
-        warn(f"  {visible(failure.file_path)}: {visible(failure.error)}")
-    _tell_rest(len(failures) - LISTED)
-
-
-def _tell_notes(result: MigrationResult, options: MigrateOptions) -> None:
-    if options.as_json:
-        for path, text in result.notes:
-            emit("status", phase="note", path=path, note=text)
-        return
-    if options.quiet:
-        return
-    for path, text in result.notes[:_NOTES_LISTED]:
-        warn(f"  Note: {visible(path)}: {visible(text)}")
-    if result.total_notes > _NOTES_LISTED:
-        warn(f"  … and {result.total_notes - _NOTES_LISTED} more notes")
-
-
-def _tell_rest(count: int) -> None:
-    if count > 0:
-        warn(f"  … and {count} more; --json lists them")
+def _conflicts_of(error: ConflictError) -> list[MigrationConflict]:
+    return [one for one in error.conflicts if isinstance(one, MigrationConflict)]
 
 
 def _verify(
@@ -223,57 +222,13 @@ def _verify(
             shown.update(now.done, now.total, now.failed)
 
         verification = migrator.verify(progress)
-    missed = _not_compared(verification, result)
-    _tell_failures(missed, options, "can't be read any more, and could not be compared")
+    missed = not_compared(verification, result)
+    tell_failures(
+        missed, "can't be read any more, and could not be compared", as_json=options.as_json
+    )
     if verification.passed:
         if options.talks and not missed:
             say("✓ Verification passed!")
-        return verification
-    differences = verification.differences
-    if options.as_json:
-        for one in differences:
-            emit("error", file_path=one.path, cache_type=one.cache_type, error=one.what)
-        return verification
-    warn(f"✗ Verification failed: {len(differences)} of {verification.compared} entries differ:")
-    for one in differences[:LISTED]:
-        warn(f"  {visible(one.path)}: {visible(one.what)}")
-    _tell_rest(len(differences) - LISTED)
-    warn(
-        "  Hint: the source is as it was; migrate it again, into a new file if this one is damaged."
-    )
+    else:
+        tell_differences(verification, as_json=options.as_json)
     return verification
-
-
-def _emit_summary(
-    migrator: CacheMigrator,
-    result: MigrationResult,
-    verification: Verification | None,
-    backup: Path | None,
-) -> None:
-    emit(
-        "summary",
-        source=printable(migrator.source),
-        destination=printable(migrator.destination),
-        backup=None if backup is None else printable(backup),
-        total_entries=result.total_entries,
-        total_migrated=result.total_migrated,
-        total_unchanged=result.total_unchanged,
-        total_duplicates=result.total_duplicates,
-        total_filtered=result.total_filtered,
-        total_failed=result.total_failed,
-        source_size=result.source_size,
-        destination_size=result.destination_size,
-        space_saved=result.space_saved,
-        seconds=round(result.seconds, 3),
-        verified=None
-        if verification is None
-        else verification.passed and not _not_compared(verification, result),
-        compared=None if verification is None else verification.compared,
-        differences=None if verification is None else len(verification.differences),
-        not_compared=None if verification is None else len(verification.failures),
-        failures=[
-            {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
-            for one in result.failures
-        ],
-    )
-    sys.stdout.flush()

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -99,8 +100,8 @@ class Partition(Protocol):
     def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
         """Read each entry, in the order of ``names``; skip those whose stamp is the known one."""
 
-    def split(self) -> Sequence[Partition]:
-        """Two halves, or itself alone if it has but one entry."""
+    def part(self, positions: Sequence[int]) -> Partition:
+        """The entries at some positions of ``names`` only."""
 
 
 class Problem(NamedTuple):
@@ -204,18 +205,127 @@ class StoreInfo(NamedTuple):
     size: int
 
 
+class OnConflict(StrEnum):
+    """Which of two entries with one identity and different results is to answer.
+
+    The other is kept in the store's trash, except with KEEP_BOTH; FAIL is for who runs a transfer
+    to refuse. Which wins depends on the entries alone, not on the order in which they come.
+    """
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    KEEP_BOTH = "keep-both"
+    FAIL = "fail"
+
+    def best(self, standings: Iterable[tuple[int, bytes]]) -> tuple[int, bytes]:
+        """Of several (``analyzed_at``, ``result_digest``), the one that is to answer."""
+        return min(standings) if self is OnConflict.OLDEST else max(standings)
+
+
+class Rules(NamedTuple):
+    """How a writer treats entries that are like others.
+
+    With ``dedup``, entries with equal type, key and result share one row, wherever they lay.
+    ``restamp`` remembers the new stamp of a file that was only touched; where several sources hold
+    the same file, each would take the place of the other's, run after run.
+    """
+
+    on_conflict: OnConflict = OnConflict.NEWEST
+    dedup: bool = False
+    restamp: bool = True
+
+
+class Conflict(NamedTuple):
+    """Two results under one identity: times of analysis, in nanoseconds, and which one answers."""
+
+    repository: str
+    cache_type: str
+    file_path: str
+    incoming: int
+    present: int
+    incoming_answers: bool
+
+
+class Outcome(StrEnum):
+    """What became of one source entry."""
+
+    MIGRATED = "migrated"
+    UNCHANGED = "unchanged"
+    DUPLICATE = "duplicate"
+    FILTERED = "filtered"
+    FAILED = "failed"
+
+
 class Outcomes(msgspec.Struct):
-    """How many records of a batch became what."""
+    """How many records of a batch became what.
+
+    ``shared`` of the duplicates share the row of an entry at another path, which takes
+    ``saved_bytes`` less than rows of their own.
+    """
 
     migrated: int = 0
     unchanged: int = 0
     duplicate: int = 0
+    shared: int = 0
+    saved_bytes: int = 0
+
+    def count(self, outcome: Outcome) -> None:
+        """Count one record; only the first three outcomes are a writer's to give."""
+        if outcome is Outcome.MIGRATED:
+            self.migrated += 1
+        elif outcome is Outcome.UNCHANGED:
+            self.unchanged += 1
+        else:
+            self.duplicate += 1
 
     def add(self, other: Outcomes) -> None:
         """Count another batch too."""
         self.migrated += other.migrated
         self.unchanged += other.unchanged
         self.duplicate += other.duplicate
+        self.shared += other.shared
+        self.saved_bytes += other.saved_bytes
+
+
+class Put(NamedTuple):
+    """What a writer made of a batch: for each record its outcome, in order, and conflicts.
+
+    ``failures`` are entries that the store has no place for, which ``outcomes`` do not count.
+    """
+
+    outcomes: Outcomes
+    each: Sequence[Outcome]
+    conflicts: Sequence[Conflict] = ()
+    failures: Sequence[Failure] = ()
+
+
+class Run(msgspec.Struct):
+    """One run, as its destination remembers it. Times in nanoseconds since 1970, sizes in bytes."""
+
+    command: str
+    options: str
+    sources: str
+    started_at: int
+    outcome: str | None = None
+    found: int = 0
+    migrated: int = 0
+    unchanged: int = 0
+    duplicate: int = 0
+    filtered: int = 0
+    failed: int = 0
+    conflicts: int = 0
+    source_bytes: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+
+
+class RunNote(NamedTuple):
+    """What a run could not move (``failure``), or had to choose between (``conflict``)."""
+
+    kind: str
+    path: str
+    cache_type: str
+    reason: str
 
 
 class Source(Protocol):
@@ -246,8 +356,14 @@ class Writer(Protocol):
     def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
         """Keep a dictionary, for good; one with the same bytes is kept once."""
 
-    def put(self, folder: Folder, records: Sequence[Record]) -> Outcomes:
+    def put(self, folder: Folder, records: Sequence[Record]) -> Put:
         """Add what is not there yet."""
+
+    def log(self, run: Run, notes: Sequence[RunNote]) -> None:
+        """Remember how far a run is and what is new to note; committed with what it put."""
+
+    def last_notes(self, sources: str) -> Collection[RunNote]:
+        """What the latest run over the same sources had to note."""
 
     def commit(self) -> None:
         """Make durable all that was put."""
@@ -265,8 +381,11 @@ class Destination(Protocol):
     def room(self) -> int | None:
         """Free bytes where it lies, or None where that is not for us to know."""
 
-    def writer(self) -> AbstractContextManager[Writer]:
+    def writer(self, rules: Rules = Rules()) -> AbstractContextManager[Writer]:
         """The one writer. Leaving without an error commits; with one, undoes since the last."""
+
+    def rehearsal(self) -> AbstractContextManager[Destination]:
+        """A private copy to try a run on, which leaves nothing behind."""
 
     def finder(self) -> Finder:
         """Something picklable that a worker can look entries up with."""
@@ -295,6 +414,36 @@ class Finder(Protocol):
 
     def lookup(self, query: Query) -> Entry | None:
         """The entry that answers, or None for a miss. Raises DamagedError, never a wrong answer."""
+
+
+class Held(NamedTuple):
+    """An entry as a store holds it. ``layout`` and ``subfolder`` as in `Folder`, ``name`` as in
+    `Record`; ``removed`` says why it answers no more (``superseded``, …), None if it does."""
+
+    entry: Entry
+    layout: str
+    subfolder: str
+    name: bytes | None
+    removed: str | None = None
+
+
+@runtime_checkable
+class PlaceFinder(Protocol):
+    """A finder of a store that also keeps where entries lay, and so gives back whole trees."""
+
+    def held(self, folder: Folder, entry: Entry) -> Iterator[Held | DamagedError]:
+        """What `Finder.find` finds, at each of its places; lazily, so that one may stop early."""
+
+    def repository(self, repository: Repository) -> Repository | None:
+        """The repository with that path and directory, as it is here; None if there is none."""
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """A store, or a part of one, that can tell without being read whether it has changed."""
+
+    def state(self) -> bytes | None:
+        """Bytes that are others after every change; None where that can't be told just now."""
 
 
 def printable(path: str | bytes | os.PathLike[str]) -> str:

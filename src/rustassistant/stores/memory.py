@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from rustassistant.codec import Decoder, Dictionary, Record
@@ -15,11 +16,18 @@ from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, LockedError
 from rustassistant.stores.base import (
     Candidate,
+    Conflict,
     Folder,
     Known,
+    OnConflict,
+    Outcome,
     Outcomes,
+    Put,
     Query,
     Repository,
+    Rules,
+    Run,
+    RunNote,
     StoreInfo,
 )
 
@@ -27,6 +35,12 @@ from rustassistant.stores.base import (
 class _Kept(NamedTuple):
     folder: Folder
     entry: Entry
+    superseded: bool = False
+
+    @property
+    def standing(self) -> tuple[int, bytes]:
+        """What decides which of two answers."""
+        return (self.entry.analyzed_at, sha256(self.entry.result).digest())
 
 
 class _Place(NamedTuple):
@@ -46,6 +60,12 @@ def _place(folder: Folder, name: str) -> _Place:
     return _Place(_key(folder.repository), folder.cache_type, folder.layout, folder.subfolder, name)
 
 
+def _same_identity(one: _Kept, other: _Kept) -> bool:
+    return one.entry.identity == other.entry.identity and _key(one.folder.repository) == _key(
+        other.folder.repository
+    )
+
+
 class _State:
     """What a commit makes visible all at once."""
 
@@ -53,6 +73,7 @@ class _State:
         self.entries: list[_Kept] = []
         self.places: dict[tuple[_Place, Entry], int | None] = {}
         self.dictionaries: list[Dictionary] = []
+        self.runs: list[tuple[Run, list[RunNote]]] = []
 
 
 class MemoryStore:
@@ -78,14 +99,25 @@ class MemoryStore:
         """All that it holds."""
         return [kept.entry for kept in self._state.entries]
 
+    def runs(self) -> list[tuple[Run, list[RunNote]]]:
+        """What runs told, with their notes."""
+        return self._state.runs
+
     @contextmanager
-    def writer(self) -> Iterator[MemoryWriter]:
+    def rehearsal(self) -> Iterator[MemoryStore]:
+        """A copy of it."""
+        copied = MemoryStore()
+        copied._state = copy.deepcopy(self._state)
+        yield copied
+
+    @contextmanager
+    def writer(self, rules: Rules = Rules()) -> Iterator[MemoryWriter]:
         """The one writer."""
         if self._locked:
             raise LockedError("the memory store has a writer already")
         self._locked = True
         try:
-            writer = MemoryWriter(self)
+            writer = MemoryWriter(self, rules)
             yield writer
             writer.commit()
         finally:
@@ -99,9 +131,11 @@ class MemoryStore:
 class MemoryWriter:
     """Works on a copy, which a commit puts in the store's place."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, rules: Rules) -> None:
         self._store = store
+        self._rules = rules
         self._state = copy.deepcopy(store._state)
+        self._run: Run | None = None
         self._decoder = Decoder(lambda wanted: self._dictionary(wanted).data)
 
     def commit(self) -> None:
@@ -132,28 +166,89 @@ class MemoryWriter:
         kept.append(Dictionary(len(kept) + 1, cache_type, data))
         return kept[-1]
 
-    def put(self, folder: Folder, records: Sequence[Record]) -> Outcomes:
+    def log(self, run: Run, notes: Sequence[RunNote]) -> None:
+        """Keep the run as it is now."""
+        if self._run is None:
+            self._run = copy.copy(run)
+            self._state.runs.append((self._run, []))
+        kept = self._state.runs[-1]
+        self._state.runs[-1] = (copy.copy(run), [*kept[1], *notes])
+
+    def last_notes(self, sources: str) -> Sequence[RunNote]:
+        """Of the latest run over the same sources."""
+        return next((notes for run, notes in self._state.runs[::-1] if run.sources == sources), [])
+
+    def put(self, folder: Folder, records: Sequence[Record]) -> Put:
         """Add what is not there yet."""
-        outcomes = Outcomes()
+        outcomes, conflicts = Outcomes(), list[Conflict]()
+        each = []
         for record in records:
-            entry = self._decode(folder, record)
-            name = file_name(entry.file_path) if record.name is None else os.fsdecode(record.name)
-            place = (_place(folder, name), entry)
-            present = any(
-                kept.entry == entry and _key(kept.folder.repository) == _key(folder.repository)
-                for kept in self._state.entries
-            )
-            if place in self._state.places:
-                outcomes.unchanged += 1
-                if self._state.places[place] is None or record.stamp is None:
-                    continue
-            elif present:
-                outcomes.duplicate += 1
-            else:
-                outcomes.migrated += 1
-                self._state.entries.append(_Kept(folder, entry))
-            self._state.places[place] = record.stamp
-        return outcomes
+            outcome = self._put_one(folder, record, outcomes, conflicts)
+            outcomes.count(outcome)
+            each.append(outcome)
+        return Put(outcomes, each, conflicts)
+
+    def _put_one(
+        self, folder: Folder, record: Record, outcomes: Outcomes, conflicts: list[Conflict]
+    ) -> Outcome:
+        entry = self._decode(folder, record)
+        name = file_name(entry.file_path) if record.name is None else os.fsdecode(record.name)
+        place = (_place(folder, name), entry)
+        if place in self._state.places:
+            replaces = self._rules.restamp and record.stamp is not None
+            if replaces and self._state.places[place] is not None:
+                self._state.places[place] = record.stamp
+            return Outcome.UNCHANGED
+        self._state.places[place] = record.stamp
+        own = _Kept(folder, entry)
+        alike = [kept for kept in self._state.entries if _same_identity(kept, own)]
+        if any(kept.entry == entry for kept in alike):
+            return Outcome.DUPLICATE
+        answers = self._resolve(own, record, alike, conflicts)
+        shares = answers and self._rules.dedup and self._is_like_another(own)
+        self._state.entries.append(own._replace(superseded=not answers))
+        outcomes.shared += shares
+        return Outcome.DUPLICATE if shares else Outcome.MIGRATED
+
+    def _resolve(
+        self, own: _Kept, record: Record, alike: Sequence[_Kept], conflicts: list[Conflict]
+    ) -> bool:
+        policy = self._rules.on_conflict
+        keeps_both = policy is OnConflict.KEEP_BOTH
+        preferred = policy.best(kept.standing for kept in [own, *alike])[1]
+        answers = keeps_both or own.standing[1] == preferred
+        for kept in alike:
+            if not kept.superseded and kept.entry.result != own.entry.result:
+                conflicts.append(
+                    Conflict(
+                        own.folder.repository.path,
+                        own.folder.cache_type,
+                        record.file_path,
+                        own.entry.analyzed_at,
+                        kept.entry.analyzed_at,
+                        answers,
+                    )
+                )
+            if not keeps_both:
+                index = self._state.entries.index(kept)
+                loses = kept.standing[1] != preferred
+                self._state.entries[index] = kept._replace(superseded=loses)
+        return answers
+
+    def _is_like_another(self, own: _Kept) -> bool:
+        """Whether another entry has the same type, key and result."""
+        entry = own.entry
+        return entry.original is None and any(
+            not kept.superseded
+            and kept.entry.original is None
+            and kept.entry.cache_type == entry.cache_type
+            and kept.entry.file_hash == entry.file_hash
+            and kept.entry.file_size == entry.file_size
+            and kept.entry.producer == entry.producer
+            and kept.entry.tokens_used == entry.tokens_used
+            and kept.entry.result == entry.result
+            for kept in self._state.entries
+        )
 
     def _decode(self, folder: Folder, record: Record) -> Entry:
         decode, dictionary = self._decoder.decode, record.dictionary_id
@@ -207,7 +302,7 @@ class MemoryFinder:
             Candidate(number, kept.entry.repository, kept.entry.cache_type, kept.entry.file_path,
                       file_hash, *kept.entry.producer, kept.entry.analyzed_at)
             for number, kept in enumerate(self._state.entries)
-            if kept.entry.file_hash == file_hash
+            if kept.entry.file_hash == file_hash and not kept.superseded
         ]  # fmt: skip
 
     def lookup(self, query: Query) -> Entry | None:

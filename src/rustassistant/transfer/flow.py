@@ -7,7 +7,7 @@ same file. At most ``window`` partitions are under way, which bounds memory what
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
@@ -71,8 +71,17 @@ def _next(
             reason = f"{error.message} each time it was read; it may need more memory than there is"
             yield Failure(path, partition.folder.cache_type, reason)
             return
-        parts = partition.split()
+        parts = _halves(partition)
         pending.extendleft(
             _Pending(part, submit(executor, part), again=len(parts) == 1)
             for part in reversed(parts)
         )
+
+
+def _halves(partition: Partition) -> Sequence[Partition]:
+    """Two, or itself alone if it has but one entry."""
+    count = len(partition.names)
+    middle = count // 2
+    if not middle:
+        return [partition]
+    return [partition.part(range(middle)), partition.part(range(middle, count))]

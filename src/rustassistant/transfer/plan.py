@@ -17,7 +17,8 @@ from rustassistant.codec import (
     train_dictionary,
 )
 from rustassistant.errors import OutOfSpaceError
-from rustassistant.stores.base import Destination, Found, Survey, Writer
+from rustassistant.stores.base import Destination, Found, Rules, Survey, Writer
+from rustassistant.transfer.selection import ALL, Selection
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 
 _POOL_PAYS_FROM: Final = 3_000
@@ -33,11 +34,28 @@ and the pages that a large commit touches twice may take as much again for a whi
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run. ``jobs`` worker processes, None to choose; 1 works in this process alone."""
+    """How to run.
+
+    ``jobs`` worker processes, None to choose; 1 works in this process alone. ``checksum`` reads
+    again what by its stamp has not changed. ``command`` is what the run is called in its audit,
+    ``said`` are its options as JSON text, and ``sources`` the places it reads from.
+    """
 
     jobs: int | None = None
     level: int = DEFAULT_LEVEL
     dictionaries: bool = True
+    checksum: bool = False
+    selection: Selection = ALL
+    rules: Rules = Rules()
+    command: str = "migrate"
+    said: str = "{}"
+    sources: tuple[str, ...] = ()
+    counts_spending: bool = False
+
+    @property
+    def distrusts_stamps(self) -> bool:
+        """Whether each entry has to be read: to be sure, or to tell whether it is meant."""
+        return self.checksum or self.selection.reads_entries
 
 
 def executor_for(options: Options, total: int) -> tuple[Executor, int]:
@@ -84,6 +102,7 @@ def choose_dictionaries(survey: Survey, writer: Writer, options: Options) -> Seq
         name: count
         for name, count in survey.files.items()
         if name not in present
+        and name in (options.selection.types or survey.files)
         and count >= MIN_SAMPLES
         and dictionary_size(survey.mean_size, count) is not None
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from rustassistant.stores.base import Failure, Outcomes, Problem
+from rustassistant.codec import Record
+from rustassistant.stores.base import Conflict, Failure, Outcome, Outcomes, Problem
+from rustassistant.transfer.digest import Digest
 
 MAX_PROBLEMS: Final = 1_000
 """Problems beyond these are counted only: a whole cache with one oddity must not fill memory."""
@@ -24,7 +26,32 @@ class Progress:
 
 
 ReportProgress = Callable[[Progress], None]
+ReportEntry = Callable[[str, str, Outcome, str], None]
+"""Called for each entry with its path, its type, its outcome and, if it failed, the reason."""
 Cancelled = Callable[[], bool]
+
+
+@dataclass(slots=True)
+class Spent:
+    """What entries of one model took to make: ``assumed_tokens`` where the result does not tell
+    input from output, ``input_tokens`` and ``output_tokens`` where it does."""
+
+    entries: int = 0
+    assumed_tokens: int = 0
+    without_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, record: Record) -> None:
+        """Count one more."""
+        self.entries += 1
+        if record.usage is not None:
+            self.input_tokens += record.usage[0]
+            self.output_tokens += record.usage[1]
+        elif record.tokens_used is None or record.tokens_used < 0:
+            self.without_tokens += 1
+        else:
+            self.assumed_tokens += record.tokens_used
 
 
 @dataclass(slots=True)
@@ -34,6 +61,8 @@ class Report:
     outcomes: Outcomes = field(default_factory=Outcomes)
     filtered: int = 0
     failures: list[Failure] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    spent: dict[tuple[str, str], Spent] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
     source_size: int = 0
@@ -50,6 +79,12 @@ class Report:
         """All source entries."""
         counts = self.outcomes
         return counts.migrated + counts.unchanged + counts.duplicate + self.filtered + self.failed
+
+    def spend(self, records: Sequence[Record], each: Sequence[Outcome]) -> None:
+        """Note what it took to make those that are new, by provider and model."""
+        for record, outcome in zip(records, each, strict=True):
+            if outcome is not Outcome.UNCHANGED:
+                self.spent.setdefault((record.provider, record.model), Spent()).add(record)
 
     def add_problem(self, problem: Problem) -> None:
         """Note something odd that lost nothing."""
@@ -74,11 +109,19 @@ class Difference:
 
 @dataclass(slots=True)
 class Comparison:
-    """The outcome of comparing two stores, entry by entry."""
+    """The outcome of comparing two stores, entry by entry.
+
+    ``digest`` is that of all entries compared, ``removed`` of those among them that the destination
+    holds but that answer no more; ``resumed`` were compared by an earlier run that was interrupted.
+    """
 
     compared: int = 0
+    filtered: int = 0
     differences: list[Difference] = field(default_factory=list)
     unreadable: list[Failure] = field(default_factory=list)
+    digest: Digest = field(default_factory=Digest)
+    removed: Digest = field(default_factory=Digest)
+    resumed: int = 0
 
     @property
     def passed(self) -> bool:

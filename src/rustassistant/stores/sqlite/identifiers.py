@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
 
 from rustassistant.codec import Record
-from rustassistant.entry import Producer
+from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Producer
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 
-_FIND_FILE: Final = f"""
-SELECT id FROM files
+_FIND_FILES: Final = f"""
+SELECT size, id FROM files
 WHERE substr(hash, 1, {HASH_PREFIX}) = ? AND place = ?
-  AND repository_id = ? AND path = ? AND hash = ? AND size IS ?
+  AND repository_id = ? AND path = ? AND hash = ? ORDER BY id
 """
+
+
+_FileRows = list[tuple[int | None, int]]
+"""Size and id of rows of ``files``."""
+
+_Parts = tuple[str, str, str | None, int | None]
+"""As in `Producer`, without the cost of making one."""
 
 
 class FolderIds(NamedTuple):
@@ -36,16 +43,28 @@ class Identifiers:
         self._connection = connection
         self._execute = connection.execute
         self._folders: dict[Folder, FolderIds] = {}
+        self._producers: dict[_Parts, int] = {}
+        self._keys: dict[tuple[str, str, int], int] = {}
+        self.key_of: dict[int, int] = {}
         rows = self._execute(
             "SELECT provider, model, prompt_hash, schema_version, id FROM producers"
         )
-        self._producers = {Producer(*parts): row_id for *parts, row_id in rows}
+        for *parts, row_id in rows:
+            self._remember(Producer(*parts), row_id)
         self._next_file: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM files").get
         self._made_repositories: set[int] = set()
-        self._files: dict[tuple[str, bytes, int | None], int] = {}
+        self._files: dict[tuple[str, bytes], _FileRows] = {}
         self._files_of: int | None = None
         self._files_complete = False
+        self._seen: set[tuple[int, str, int]] = set()
         self.new_files: list[tuple[int, int, str, bytes, int | None, int]] = []
+
+    def _remember(self, parts: _Parts, row_id: int) -> None:
+        """Note a producer, and which others make the same keys: those of another provider."""
+        _, model, prompt_hash, version = parts
+        key = (model, prompt_hash or "", DEFAULT_SCHEMA_VERSION if version is None else version)
+        self._producers[parts] = row_id
+        self.key_of[row_id] = self._keys.setdefault(key, len(self._keys))
 
     def existing(self, folder: Folder) -> FolderIds | None:
         """Ids of a folder and its repository, or None if it is not there."""
@@ -103,21 +122,21 @@ class Identifiers:
 
     def producer(self, record: Record) -> int:
         """Id of what made a record's result."""
-        producer = Producer(
-            record.provider, record.model, record.prompt_hash, record.schema_version
-        )
-        found = self._producers.get(producer)
+        parts = (record.provider, record.model, record.prompt_hash, record.schema_version)
+        found = self._producers.get(parts)
         if found is None:
             self._execute(
                 "INSERT INTO producers (provider, model, prompt_hash, schema_version)"
                 " VALUES (?, ?, ?, ?)",
-                producer,
+                parts,
             )
-            found = self._producers[producer] = self._connection.last_insert_rowid()
+            found = self._connection.last_insert_rowid()
+            self._remember(parts, found)
         return found
 
-    def file(self, repository: int, record: Record) -> tuple[int, bool]:
-        """Id of the file content that a record is about, and whether it is new.
+    def file(self, repository: int, record: Record) -> tuple[int, _FileRows | None]:
+        """Id of the file content that a record is about, whose row is made if need be; and the rows
+        of that path and content, this one included, or None if there were none.
 
         Remembers the files of one repository at a time: entries come repository by repository,
         and what it remembers is all there is if the repository was made in this run.
@@ -125,20 +144,42 @@ class Identifiers:
         if repository != self._files_of:
             self._files_of = repository
             self._files = {}
+            self._seen = set()
             self._files_complete = repository in self._made_repositories
             self._made_repositories.discard(repository)
-        parts = (record.file_path, record.file_hash, record.file_size)
-        found = self._files.get(parts)
-        if found is not None:
-            return found, False
-        place = place_of(repository, record.file_path)
+        path, content, size = record.file_path, record.file_hash, record.file_size
+        rows = self._files.get((path, content))
+        if rows is None:
+            rows = self._files[path, content] = []
+            if not self._files_complete:
+                wanted = (
+                    content[:HASH_PREFIX],
+                    place_of(repository, path),
+                    repository,
+                    path,
+                    content,
+                )
+                found: Any = self._execute(_FIND_FILES, wanted).fetchall()
+                rows += found
+        for known_size, row_id in rows:
+            if known_size == size:
+                return row_id, rows
+        made = self._next_file
+        self._next_file = made + 1
+        others = rows if rows else None
+        rows.append((size, made))
+        self.new_files.append((made, repository, path, content, size, place_of(repository, path)))
+        return made, others
+
+    def is_first(
+        self, file_id: int, others: _FileRows | None, cache_type: str, producer_id: int
+    ) -> bool:
+        """Whether no entry with this identity can be there yet, which is remembered."""
         if not self._files_complete:
-            prefix = record.file_hash[:HASH_PREFIX]
-            found = self._execute(_FIND_FILE, (prefix, place, repository, *parts)).get
-            if found is not None:
-                self._files[parts] = found
-                return found, False
-        made = self._files[parts] = self._next_file
-        self._next_file += 1
-        self.new_files.append((made, repository, *parts, place))
-        return made, True
+            return others is None
+        first = file_id if others is None else others[0][1]
+        identity = (first, cache_type, self.key_of[producer_id])
+        if identity in self._seen:
+            return False
+        self._seen.add(identity)
+        return True

@@ -16,18 +16,52 @@ from rustassistant.stores.base import Candidate
 
 _T = TypeVar("_T")
 
-ENTRY_SQL: Final = """
-SELECT e.id, r.path, d.cache_type, f.path, f.hash, e.analyzed_at,
+_ENTRY: Final = """
+SELECT {row_id}, r.path, d.cache_type, f.path, f.hash, {analyzed_at},
        p.provider, p.model, p.prompt_hash, p.schema_version, e.tokens_used, f.size,
        ifnull(e.result, o.result), e.result_digest,
        iif(e.result IS NULL, o.dictionary_id, e.dictionary_id),
-       e.original, e.dictionary_id, e.seal
+       e.original, e.dictionary_id, {seal}{more}
 FROM {source}
-JOIN folders d ON d.id = e.folder_id
+JOIN folders d ON d.id = {folder}
 JOIN repositories r ON r.id = d.repository_id
 JOIN producers p ON p.id = e.producer_id
 LEFT JOIN entries o ON o.id = e.result_of
 """
+
+FILES_FIRST: Final = "files f CROSS JOIN entries e ON e.file_id = f.id"
+ENTRIES_FIRST: Final = "entries e JOIN files f ON f.id = e.file_id"
+_COPIES: Final = "copies c JOIN entries e ON e.id = c.entry_id JOIN files f ON f.id = "
+FILES_OF_COPIES_FIRST: Final = (
+    "files f CROSS JOIN copies c ON c.file_id = f.id JOIN entries e ON e.id = c.entry_id"
+)
+IS_LIVE: Final = "e.id NOT IN (SELECT entry_id FROM trash)"
+IS_KEPT: Final = "e.id NOT IN (SELECT entry_id FROM trash WHERE reason <> 'superseded')"
+"""Live, or in the trash only because another result is preferred: nobody has removed it."""
+
+
+def entry_sql(source: str = ENTRIES_FIRST, *, more: str = "") -> str:
+    """A query for entries, from the tables ``e`` and ``f`` joined as ``source`` says."""
+    return _ENTRY.format(
+        source=source,
+        row_id="e.id",
+        analyzed_at="e.analyzed_at",
+        seal="e.seal",
+        folder="e.folder_id",
+        more=more,
+    )
+
+
+def copy_sql(source: str = _COPIES + "ifnull(c.file_id, e.file_id)", *, more: str = "") -> str:
+    """The same for further places of entries, table ``c``, each as the entry it was there."""
+    return _ENTRY.format(
+        source=source,
+        row_id="e.id",
+        analyzed_at="ifnull(c.analyzed_at, e.analyzed_at)",
+        seal="c.seal",
+        folder="c.folder_id",
+        more=more,
+    )
 
 
 CANDIDATE_SQL: Final = """
@@ -41,7 +75,7 @@ JOIN producers p ON p.id = e.producer_id
 
 
 class _Row(NamedTuple):
-    """What `ENTRY_SQL` selects."""
+    """What `entry_sql` and `copy_sql` select."""
 
     entry_id: int
     repository: str
@@ -63,7 +97,10 @@ class _Row(NamedTuple):
     seal: int
 
 
-def checked(row: tuple[Any, ...], types: type[_T]) -> _T:
+_COLUMNS: Final = len(_Row._fields)
+
+
+def checked(row: tuple[Any, ...] | dict[str, Any], types: type[_T]) -> _T:
     """A row, if its values are of these types: in a damaged file a value may be of any."""
     try:
         return msgspec.convert(row, types)
@@ -88,19 +125,16 @@ class EntryReader:
             raise DamagedError(f"dictionary {dictionary_id} is damaged")
         return row[0]
 
-    def select(
-        self, source: str, condition: str, values: Iterable[Any]
-    ) -> Iterator[Entry | DamagedError]:
-        """Entries from the tables ``e`` and ``f`` joined as ``source`` says.
+    def select(self, sql: str, values: Iterable[Any]) -> Iterator[Entry | DamagedError]:
+        """Entries that a query of `entry_sql` or `copy_sql` finds.
 
         One that is damaged comes as the error, so that it hides no other.
         """
-        sql = ENTRY_SQL.format(source=source) + condition
         for row in self.connection.execute(sql, tuple(values)):
-            yield self._entry(row)
+            yield self.entry(row)
 
     def candidates(self, source: str, condition: str, values: Iterable[Any]) -> list[Candidate]:
-        """The same without results."""
+        """Provenance of entries, without results."""
         sql = CANDIDATE_SQL.format(source=source) + condition
         rows = self.connection.execute(sql, tuple(values))
         return [checked(row, Candidate) for row in rows]
@@ -113,7 +147,8 @@ class EntryReader:
         """The text of a frame, held against its digest if there is one."""
         return self._decoder.decode(frame, dictionary_id, digest)
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry | DamagedError:
+    def entry(self, row: tuple[Any, ...]) -> Entry | DamagedError:
+        """What a row of such a query stands for."""
         entry_id, repository, cache_type, file_path = row[:4]
         try:
             return self._checked(row)
@@ -123,7 +158,7 @@ class EntryReader:
             )
 
     def _checked(self, columns: tuple[Any, ...]) -> Entry:
-        row = checked(columns, _Row)
+        row = checked(columns[:_COLUMNS], _Row)
         if row.result is None:
             raise DamagedError("its result is missing")
         producer = Producer(row.provider, row.model, row.prompt_hash, row.schema_version)

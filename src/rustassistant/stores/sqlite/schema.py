@@ -11,6 +11,7 @@ from typing import Final
 from zlib import crc32
 
 from rustassistant.stores.sqlite.key_sql import CACHE_KEY_SQL
+from rustassistant.stores.sqlite.use_schema import USE_TABLES
 
 APPLICATION_ID: Final = 0x52754173
 """``RuAs``: marks a SQLite file as ours. At offset 68 of the file, for file(1) and the like."""
@@ -104,16 +105,97 @@ CREATE INDEX entries_by_result ON entries (substr(result_digest, 1, {HASH_PREFIX
     WHERE result IS NOT NULL;
 CREATE INDEX entries_by_owner ON entries (result_of) WHERE result_of IS NOT NULL;
 
--- Further places where the very same entry lay.
+-- Further places where the same entry lay.
 CREATE TABLE copies (
+    id            INTEGER PRIMARY KEY,
     entry_id      INTEGER NOT NULL REFERENCES entries,
     folder_id     INTEGER NOT NULL REFERENCES folders,
+    file_id       INTEGER REFERENCES files, -- NULL if it is the entry's
+    analyzed_at   INTEGER,                  -- likewise
     source_name   BLOB,
-    source_stamp  INTEGER
+    source_stamp  INTEGER,
+    seal          INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX copies_by_folder ON copies (folder_id);
 CREATE INDEX copies_by_entry ON copies (entry_id);
+CREATE INDEX copies_by_file ON copies (file_id) WHERE file_id IS NOT NULL;
 
+-- Entries that answer no more, and why: kept until the trash is emptied.
+CREATE TABLE trash (
+    entry_id    INTEGER PRIMARY KEY REFERENCES entries,
+    reason      TEXT NOT NULL, -- superseded, evicted, cleared, deleted
+    removed_at  INTEGER NOT NULL
+) STRICT;
+
+-- Rows that were found damaged, as they stood.
+CREATE TABLE quarantine (
+    id              INTEGER PRIMARY KEY,
+    quarantined_at  INTEGER NOT NULL, -- nanoseconds since 1970, UTC
+    reason          TEXT NOT NULL,
+    outcome         TEXT NOT NULL, -- lost, refilled, or mended: a sound row stands in its place
+    table_name      TEXT NOT NULL, -- where it stood
+    repository      TEXT, -- these as far as they could be told
+    cache_type      TEXT,
+    file_path       TEXT,
+    file_hash       BLOB,
+    model           TEXT,
+    tokens_used     INTEGER,
+    dictionary      BLOB, -- SHA-256 of what its frames are compressed with
+    original_row    BLOB NOT NULL -- a MessagePack map by column
+) STRICT;
+CREATE TRIGGER dictionaries_in_quarantine BEFORE DELETE ON dictionaries
+WHEN EXISTS (SELECT 1 FROM quarantine WHERE dictionary = OLD.sha256)
+BEGIN SELECT RAISE(ABORT, 'rows in quarantine are compressed with this dictionary'); END;
+
+-- Sums over the entries that are not in the trash, so that nobody has to read them all.
+CREATE TABLE totals (
+    folder_id      INTEGER NOT NULL REFERENCES folders,
+    producer_id    INTEGER NOT NULL REFERENCES producers,
+    month          INTEGER NOT NULL, -- of analyzed_at, UTC: twelve times the year, and 0 to 11
+    entries        INTEGER NOT NULL,
+    tokens         INTEGER NOT NULL, -- of those that say how many
+    assumed_tokens INTEGER NOT NULL, -- of these, where the result does not tell input from output
+    without_tokens INTEGER NOT NULL, -- entries that do not say how many
+    input_tokens   INTEGER NOT NULL, -- of those whose result tells them apart
+    output_tokens  INTEGER NOT NULL,
+    text_bytes     INTEGER NOT NULL, -- of results, before compression
+    stored_bytes   INTEGER NOT NULL, -- of frames in these rows
+    PRIMARY KEY (folder_id, producer_id, month)
+) STRICT, WITHOUT ROWID;
+
+-- What each run did that changed something, or found something amiss.
+CREATE TABLE runs (
+    id             INTEGER PRIMARY KEY,
+    started_at     INTEGER NOT NULL, -- nanoseconds since 1970, UTC
+    user           TEXT NOT NULL,
+    host           TEXT NOT NULL,
+    version        TEXT NOT NULL,
+    command        TEXT NOT NULL,    -- migrate, sync, ...
+    options        TEXT NOT NULL,    -- JSON
+    sources        TEXT NOT NULL,    -- JSON, a list of places
+    outcome        TEXT,             -- done, interrupted or failed; NULL if it died
+    found          INTEGER NOT NULL,
+    migrated       INTEGER NOT NULL,
+    unchanged      INTEGER NOT NULL,
+    duplicate      INTEGER NOT NULL,
+    filtered       INTEGER NOT NULL,
+    failed         INTEGER NOT NULL,
+    conflicts      INTEGER NOT NULL,
+    source_bytes   INTEGER NOT NULL,
+    stored_bytes   INTEGER NOT NULL, -- of the database and its log, when it was last told
+    seconds        REAL NOT NULL
+) STRICT;
+
+-- What a run could not move, and conflicts that it resolved.
+CREATE TABLE run_failures (
+    run_id      INTEGER NOT NULL REFERENCES runs,
+    kind        TEXT NOT NULL, -- failure or conflict
+    path        TEXT NOT NULL,
+    cache_type  TEXT NOT NULL,
+    reason      TEXT NOT NULL
+) STRICT;
+CREATE INDEX run_failures_by_run ON run_failures (run_id);
+{USE_TABLES}
 CREATE TRIGGER dictionaries_in_use BEFORE DELETE ON dictionaries
 WHEN EXISTS (SELECT 1 FROM entries WHERE dictionary_id = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'entries are compressed with this dictionary'); END;
@@ -147,12 +229,14 @@ SELECT e.id,
        e.tokens_used,
        f.size AS file_size,
        datetime({_SECONDS}, 'unixepoch') AS created_at,
-       datetime({_SECONDS}, 'unixepoch') AS last_accessed,
-       0 AS access_count
+       datetime(ifnull(u.last_used / 1000000000, {_SECONDS}), 'unixepoch') AS last_accessed,
+       ifnull(u.hits, 0) AS access_count
 FROM entries e
 JOIN files f ON f.id = e.file_id
 JOIN folders d ON d.id = e.folder_id
 JOIN repositories r ON r.id = d.repository_id
 JOIN producers p ON p.id = e.producer_id
-LEFT JOIN entries o ON o.id = e.result_of;
+LEFT JOIN entries o ON o.id = e.result_of
+LEFT JOIN uses u ON u.entry_id = e.id
+WHERE e.id NOT IN (SELECT entry_id FROM trash);
 """

@@ -1,0 +1,202 @@
+"""What a migration came to, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rustassistant.cli.render import LISTED, emit, say, visible, warn
+from rustassistant.migrate import (
+    CacheMigrator,
+    MigrationConflict,
+    MigrationFailure,
+    MigrationResult,
+    Verification,
+)
+from rustassistant.stores.base import printable
+from rustassistant.timestamps import format_rfc3339
+
+_SMALL: Final = 2**20
+"""Bytes of a database that is little more than empty tables."""
+
+_NOTES_LISTED: Final = 10
+"""Oddities that lost nothing: a few show what they are about."""
+
+
+def not_compared(
+    verification: Verification, result: MigrationResult
+) -> tuple[MigrationFailure, ...]:
+    """Files that the migration could read and the verification could not."""
+    known = {failure.file_path for failure in result.failures}
+    return tuple(one for one in verification.failures if one.file_path not in known)
+
+
+def say_result(migrator: CacheMigrator, result: MigrationResult) -> None:
+    """The published lines, and further ones where there is something to say."""
+    share = 100 * result.space_saved / result.source_size if result.source_size else 0.0
+    say("\n✓ Migration complete!")
+    say(f"  Total entries: {result.total_entries}")
+    say(f"  Migrated: {result.total_migrated}")
+    say_others(result)
+    say(f"  Failed: {result.total_failed}")
+    say(f"  Source size: {result.source_size} bytes")
+    say(f"  Destination size: {result.destination_size} bytes")
+    say(f"  Space saved: {result.space_saved} bytes ({share:.1f}%)")
+    if not result.total_entries:
+        places = ", ".join(visible(printable(source)) for source in migrator.sources)
+        say(
+            f"  Nothing was found in {places}. If that is not what you "
+            "expect,\n  name the cache with --source."
+        )
+    elif result.space_saved < 0 and result.destination_size < _SMALL:
+        say("  (An SQLite file has a fixed part, which a cache as small as this does not repay.)")
+
+
+def say_others(result: MigrationResult) -> None:
+    """Outcomes that the published lines do not have, where there are any."""
+    shared = ""
+    if result.total_shared:
+        shared = (
+            f" ({result.total_shared} share the row of an equal entry, which saves about "
+            f"{result.shared_bytes} bytes)"
+        )
+    for name, count, more in (
+        ("Unchanged", result.total_unchanged, ""),
+        ("Duplicates", result.total_duplicates, shared),
+        ("Filtered", result.total_filtered, ""),
+    ):
+        if count:
+            say(f"  {name}: {count}{more}")
+
+
+def tell_failures(failures: Sequence[MigrationFailure], what: str, *, as_json: bool) -> None:
+    """Name files, and why."""
+    if as_json:
+        for failure in failures:
+            emit(
+                "error",
+                file_path=failure.file_path,
+                cache_type=failure.cache_type,
+                error=failure.error,
+            )
+        return
+    if failures:
+        warn(f"\n✗ {len(failures)} {'entry' if len(failures) == 1 else 'entries'} {what}:")
+    for failure in failures[:LISTED]:
+        warn(f"  {visible(failure.file_path)}: {visible(failure.error)}")
+    _tell_rest(len(failures) - LISTED)
+
+
+def tell_conflicts(conflicts: Sequence[MigrationConflict], *, as_json: bool, quiet: bool) -> None:
+    """Name entries of which there are two results, and which answers."""
+    if as_json:
+        for one in conflicts:
+            emit("status", phase="conflict", **conflict_fields(one))
+        return
+    if quiet or not conflicts:
+        return
+    count = len(conflicts)
+    warn(
+        f"\n⚡ {count} {'entry has' if count == 1 else 'entries have'} two results; both are kept:"
+    )
+    for one in conflicts[:LISTED]:
+        warn(
+            f"  {visible(one.cache_type)} of {visible(one.file_path)} in "
+            f"{visible(one.repository)}: that of {format_rfc3339(one.answers)} answers, "
+            f"not that of {format_rfc3339(one.other)}"
+        )
+    _tell_rest(count - LISTED)
+
+
+def conflict_fields(one: MigrationConflict) -> dict[str, Any]:
+    """A conflict as JSON."""
+    return {
+        "repository": one.repository,
+        "cache_type": one.cache_type,
+        "file_path": one.file_path,
+        "answers": format_rfc3339(one.answers),
+        "other": format_rfc3339(one.other),
+    }
+
+
+def tell_notes(result: MigrationResult, *, as_json: bool, quiet: bool) -> None:
+    """Oddities that lost nothing."""
+    if as_json:
+        for path, text in result.notes:
+            emit("status", phase="note", path=path, note=text)
+        return
+    if quiet:
+        return
+    for path, text in result.notes[:_NOTES_LISTED]:
+        warn(f"  Note: {visible(path)}: {visible(text)}")
+    if result.total_notes > _NOTES_LISTED:
+        warn(f"  … and {result.total_notes - _NOTES_LISTED} more notes")
+
+
+def tell_differences(verification: Verification, *, as_json: bool) -> None:
+    """Entries that the destination does not give back as the source has them."""
+    differences = verification.differences
+    if as_json:
+        for one in differences:
+            emit("error", file_path=one.path, cache_type=one.cache_type, error=one.what)
+        return
+    warn(f"✗ Verification failed: {len(differences)} of {verification.compared} entries differ:")
+    for one in differences[:LISTED]:
+        warn(f"  {visible(one.path)}: {visible(one.what)}")
+    _tell_rest(len(differences) - LISTED)
+    warn(
+        "  Hint: the source is as it was; migrate it again, into a new file if this one is damaged."
+    )
+
+
+def _tell_rest(count: int) -> None:
+    if count > 0:
+        warn(f"  … and {count} more; --json lists them")
+
+
+def emit_summary(
+    migrator: CacheMigrator,
+    result: MigrationResult,
+    verification: Verification | None,
+    backups: Sequence[Path],
+) -> None:
+    """The one object at the end."""
+    emit(
+        "summary",
+        source=printable(migrator.source),
+        sources=[printable(source) for source in migrator.sources],
+        destination=printable(migrator.destination),
+        backup=printable(backups[0]) if backups else None,
+        backups=[printable(backup) for backup in backups],
+        **result_fields(result),
+        verified=None
+        if verification is None
+        else verification.passed and not not_compared(verification, result),
+        compared=None if verification is None else verification.compared,
+        differences=None if verification is None else len(verification.differences),
+        not_compared=None if verification is None else len(verification.failures),
+    )
+
+
+def result_fields(result: MigrationResult) -> dict[str, Any]:
+    """What became of the entries, as JSON."""
+    return {
+        "total_entries": result.total_entries,
+        "total_migrated": result.total_migrated,
+        "total_unchanged": result.total_unchanged,
+        "total_duplicates": result.total_duplicates,
+        "total_filtered": result.total_filtered,
+        "total_failed": result.total_failed,
+        "total_shared": result.total_shared,
+        "shared_bytes": result.shared_bytes,
+        "source_size": result.source_size,
+        "destination_size": result.destination_size,
+        "space_saved": result.space_saved,
+        "seconds": round(result.seconds, 3),
+        "conflicts": [conflict_fields(one) for one in result.conflicts],
+        "failures": [
+            {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
+            for one in result.failures
+        ],
+    }

@@ -1,0 +1,298 @@
+"""What becomes of entries that come in: new, there already, like another, or in conflict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from rustassistant.codec import Record
+from rustassistant.errors import DamagedError
+from rustassistant.stores.base import (
+    Conflict,
+    Folder,
+    OnConflict,
+    Outcome,
+    Outcomes,
+    Put,
+    Rules,
+)
+from rustassistant.stores.sqlite.identifiers import Identifiers
+from rustassistant.stores.sqlite.rivals import Rival, alike, find_copy, is_equal, rivals_of
+from rustassistant.stores.sqlite.rows import EntryReader
+from rustassistant.stores.sqlite.schema import HASH_PREFIX
+from rustassistant.stores.sqlite.totals import Totals, month_of, sums_of
+from rustassistant.stores.sqlite.trash import SUPERSEDED, promote, take_back, throw_away
+
+_OWNERS_AT_ONCE: Final = 256
+_FIND_OWNERS: Final = f"""
+SELECT result_digest, id, result, dictionary_id FROM entries INDEXED BY entries_by_result
+WHERE result IS NOT NULL
+  AND substr(result_digest, 1, {HASH_PREFIX}) IN ({",".join("?" * _OWNERS_AT_ONCE)})
+"""
+_ADD_FILE: Final = (
+    "INSERT INTO files (id, repository_id, path, hash, size, place) VALUES (?,?,?,?,?,?)"
+)
+_ADD_ENTRY: Final = """
+INSERT INTO entries (id, file_id, folder_id, producer_id, analyzed_at, tokens_used, result,
+                     result_of, result_digest, dictionary_id, original, source_name,
+                     source_stamp, seal)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_ADD_COPY: Final = """
+INSERT INTO copies (entry_id, folder_id, file_id, analyzed_at, source_name, source_stamp, seal)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_SHARED_ROW_SAVES: Final = 44
+"""Bytes that a row of ``copies`` takes less than one of ``entries``: the digest, its prefix in
+the index, and the columns that it does not repeat."""
+
+
+class _Arrival(NamedTuple):
+    """A record with the row ids of what it refers to. ``alike`` are all rows of its file's path and
+    content, its own included: they differ in size, and their entries have the same identity."""
+
+    record: Record
+    folder: Folder
+    folder_id: int
+    file_id: int
+    alike: Sequence[int]
+    producer_id: int
+
+
+class Arrivals:
+    """Puts records into the tables, in the transaction at hand.
+
+    Rows are gathered and inserted many at a time, which costs half of one at a time. It remembers
+    much of the tables: to be made anew when another connection may have written.
+    """
+
+    def __init__(self, reader: EntryReader, totals: Totals, rules: Rules) -> None:
+        self._connection = reader.connection
+        self._execute = reader.connection.execute
+        self._reader = reader
+        self._totals = totals
+        self._rules = rules
+        self.ids = Identifiers(reader.connection)
+        self._first_own = self._next_entry = self._next_id()
+        self._rows: list[tuple[Any, ...]] = []
+        self._files_of_rows: set[int] = set()
+        self._sound: set[int] = set()
+        self._owners: dict[bytes, int] = {}
+
+    def _next_id(self) -> int:
+        following: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM entries").get
+        return following
+
+    def put(self, folder: Folder, records: Sequence[Record]) -> Put:
+        """Add what is not there yet of one folder."""
+        outcomes, conflicts = Outcomes(), list[Conflict]()
+        ids = self.ids.folder(folder)
+        self._owners = self._find_owners(records)
+        each = []
+        file_of, producer_of, is_first = self.ids.file, self.ids.producer, self.ids.is_first
+        cache_type, dedup, migrated = folder.cache_type, self._rules.dedup, Outcome.MIGRATED
+        for record in records:
+            file_id, others = file_of(ids.repository, record)
+            producer_id = producer_of(record)
+            # Most are the first of their identity, and cost no query at all.
+            if not dedup and is_first(file_id, others, cache_type, producer_id):
+                self._add(record, file_id, ids.folder, producer_id)
+                each.append(migrated)
+                continue
+            alike = [file_id] if others is None else [row_id for _, row_id in others]
+            arrival = _Arrival(record, folder, ids.folder, file_id, alike, producer_id)
+            each.append(self._compare(arrival, outcomes, conflicts))
+        self._flush()
+        for outcome in each:
+            outcomes.count(outcome)
+        return Put(outcomes, each, conflicts)
+
+    def _compare(self, arrival: _Arrival, outcomes: Outcomes, conflicts: list[Conflict]) -> Outcome:
+        """Put an entry that may be there already, or share a row with another."""
+        rivals = self._rivals(arrival)
+        outcome = self._already_there(arrival, rivals)
+        if outcome is not None:
+            return outcome
+        answers = self._resolve(arrival, rivals, conflicts)
+        if answers and self._rules.dedup and self._share(arrival):
+            outcomes.shared += 1
+            outcomes.saved_bytes += _SHARED_ROW_SAVES
+            return Outcome.DUPLICATE
+        record, folder_id = arrival.record, arrival.folder_id
+        entry_id = self._add(record, arrival.file_id, folder_id, arrival.producer_id)
+        if not answers:
+            self._flush()
+            throw_away(self._totals, entry_id, reason=SUPERSEDED, now=time.time_ns())
+        return Outcome.MIGRATED
+
+    def _find_owners(self, records: Sequence[Record]) -> dict[bytes, int]:
+        """Entries that hold a result of one of these records, by its digest."""
+        owners: dict[bytes, int] = {}
+        wanted = {record.result_digest for record in records}
+        for start in range(0, len(records), _OWNERS_AT_ONCE):
+            prefixes: list[bytes | None] = [
+                record.result_digest[:HASH_PREFIX]
+                for record in records[start : start + _OWNERS_AT_ONCE]
+            ]
+            prefixes += [None] * (_OWNERS_AT_ONCE - len(prefixes))
+            owners |= {
+                digest: row_id
+                for digest, row_id, frame, dictionary_id in self._execute(_FIND_OWNERS, prefixes)
+                if digest in wanted and self._is_sound(row_id, frame, dictionary_id, digest)
+            }
+        return owners
+
+    def _is_sound(
+        self, row_id: int, frame: bytes, dictionary_id: int | None, digest: bytes
+    ) -> bool:
+        """Whether a result can still be read: good bytes are not given up for damaged ones."""
+        if row_id not in self._sound:
+            try:
+                self._reader.text(frame, dictionary_id, digest)
+            except DamagedError:
+                return False
+            self._sound.add(row_id)
+        return True
+
+    def _rivals(self, arrival: _Arrival) -> list[Rival]:
+        if not self._files_of_rows.isdisjoint(arrival.alike):
+            self._flush()  # some may be among the rows that come in with it
+        return rivals_of(
+            self._reader, self.ids, arrival.alike, arrival.folder.cache_type, arrival.producer_id
+        )
+
+    def _already_there(self, arrival: _Arrival, rivals: Iterable[Rival]) -> Outcome | None:
+        """The outcome if one of these is that very entry; if it lay elsewhere, note this place.
+
+        One whose result is damaged is none: the good bytes that come in are kept.
+        """
+        record, folder_id = arrival.record, arrival.folder_id
+        equal = [
+            rival
+            for rival in rivals
+            if (rival.owner_id in self._sound or rival.owner_id >= self._first_own)
+            and is_equal(self._reader, rival, record, arrival.file_id, arrival.producer_id)
+        ]
+        if not equal:
+            return None
+        removed = {rival.entry_id for rival in equal if rival.removed not in (None, SUPERSEDED)}
+        for entry_id in removed:  # whoever migrates it again wants it back
+            take_back(self._totals, entry_id)
+        outcome = Outcome.MIGRATED if removed else Outcome.UNCHANGED
+        for rival in equal:
+            if (rival.folder_id, rival.name) == (folder_id, record.name):
+                table, row_id = rival.row
+                self._restamp(table, row_id, rival.stamp, record.stamp)
+                return outcome
+        copy = find_copy(self._reader, equal, folder_id, record.name)
+        if copy is not None:
+            self._restamp("copies", *copy, record.stamp)
+            return outcome
+        self._add_copy(arrival, equal[0].entry_id, foreign=equal[0].copy_id is not None)
+        return Outcome.MIGRATED if removed else Outcome.DUPLICATE
+
+    def _restamp(self, table: str, row_id: int, stamp: int | None, new: int | None) -> None:
+        """A file was touched, or copied back: remember its new times, to read it no more."""
+        if self._rules.restamp and stamp is not None and new is not None and stamp != new:
+            self._execute(f"UPDATE {table} SET source_stamp = ? WHERE id = ?", (new, row_id))
+
+    def _resolve(
+        self, arrival: _Arrival, rivals: Iterable[Rival], conflicts: list[Conflict]
+    ) -> bool:
+        """Whether an entry is to answer. Of all with its identity, those do that have the same
+        result as the one that the policy prefers, whatever the order in which they come."""
+        record, policy = arrival.record, self._rules.on_conflict
+        own = (record.analyzed_at, record.result_digest)
+        eligible = [rival for rival in rivals if rival.removed in (None, SUPERSEDED)]
+        preferred = policy.best([own, *(rival.standing for rival in eligible)])
+        answers = policy is OnConflict.KEEP_BOTH or record.result_digest == preferred[1]
+        conflicts += (
+            rival.conflict(arrival.folder, record, incoming_answers=answers)
+            for rival in eligible
+            if rival.removed is None and rival.result_digest != record.result_digest
+        )
+        if policy is not OnConflict.KEEP_BOTH:
+            self._reconsider(eligible, preferred[1])
+        return answers
+
+    def _reconsider(self, rivals: Iterable[Rival], preferred: bytes) -> None:
+        """Let those answer that have the preferred result, and no others."""
+        for rival in rivals:
+            is_to_answer = rival.result_digest == preferred
+            if is_to_answer == (rival.removed is None):
+                continue
+            self._flush()
+            if is_to_answer:
+                take_back(self._totals, rival.entry_id)
+                continue
+            entry_id = rival.entry_id
+            if rival.copy_id is not None:
+                entry_id = promote(self._totals, rival.copy_id)
+            throw_away(self._totals, entry_id, reason=SUPERSEDED, now=time.time_ns())
+            self._next_entry = self._next_id()
+
+    def _share(self, arrival: _Arrival) -> bool:
+        """Note an entry as a further place of an equal one elsewhere, if there is one."""
+        owner = self._owners.get(arrival.record.result_digest)
+        if owner is None:
+            return False
+        self._flush()  # the one it is like may be among the rows that come in with it
+        entry_id = alike(self._reader, owner, arrival.folder, arrival.record, arrival.producer_id)
+        if entry_id is None:
+            return False
+        self._add_copy(arrival, entry_id, foreign=True)
+        return True
+
+    def _add_copy(self, arrival: _Arrival, entry_id: int, *, foreign: bool) -> None:
+        record = arrival.record
+        file_id, analyzed_at = None, None
+        if foreign:
+            file_id, analyzed_at = arrival.file_id, record.analyzed_at
+        place = (record.name, record.stamp, record.seal)
+        self._execute(_ADD_COPY, (entry_id, arrival.folder_id, file_id, analyzed_at, *place))
+
+    def _add(self, record: Record, file_id: int, folder_id: int, producer_id: int) -> int:
+        """Note a new row, to be inserted with others; return its id."""
+        entry_id = self._next_entry
+        self._next_entry = entry_id + 1
+        digest = record.result_digest
+        owner = self._owners.setdefault(digest, entry_id)
+        shared = owner != entry_id
+        result = None if shared else record.result
+        original, analyzed_at = record.original, record.analyzed_at
+        self._files_of_rows.add(file_id)
+        self._rows.append(
+            (
+                entry_id,
+                file_id,
+                folder_id,
+                producer_id,
+                analyzed_at,
+                record.tokens_used,
+                result,
+                owner if shared else None,
+                digest,
+                record.dictionary_id,
+                original,
+                record.name,
+                record.stamp,
+                record.seal,
+            )
+        )
+        stored_bytes = (len(result) if result else 0) + (len(original) if original else 0)
+        self._totals.add(
+            (folder_id, producer_id, month_of(analyzed_at)),
+            sums_of(record.tokens_used, record.usage, record.result_size, stored_bytes),
+        )
+        return entry_id
+
+    def _flush(self) -> None:
+        """Insert what has come together."""
+        if self.ids.new_files:
+            self._connection.executemany(_ADD_FILE, self.ids.new_files)
+            self.ids.new_files.clear()
+        if self._rows:
+            self._connection.executemany(_ADD_ENTRY, self._rows)
+            self._rows.clear()
+            self._files_of_rows.clear()

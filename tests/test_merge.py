@@ -1,0 +1,516 @@
+"""Several sources into one, filters, rehearsals, plans, and what runs leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from rustassistant import CacheMigrator, OnConflict, Selection
+from rustassistant.entry_json import render
+from rustassistant.errors import (
+    ChangedSourceError,
+    ConflictError,
+    InterruptedRunError,
+    NotFoundError,
+    UsageError,
+)
+from rustassistant.runs import failed_in, list_runs, show_run, sources_of
+from rustassistant.stores import open_source
+from rustassistant.stores.base import Found
+from support import Cache, dump, fields_of, snapshot
+
+LONG_AGO = 1_700_000_000 * 10**9
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "repos")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "cache.db"
+
+
+def ask(database: Path, sql: str, *values: Any) -> list[Any]:
+    opened = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return opened.execute(sql, values).fetchall()
+    finally:
+        opened.close()
+
+
+def live(database: Path) -> list[bytes]:
+    """The files of all entries that a database lists, as they would be exported."""
+    return sorted(
+        render(item.entry)
+        for part in open_source(str(database)).partitions()
+        for item in part.read({})  # type: ignore[union-attr]
+        if isinstance(item, Found)
+    )
+
+
+def settle(root: Path) -> None:
+    """Make the files old enough for their times to be trusted."""
+    for path in root.rglob("*.json"):
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    time.sleep(0.06)  # a file's change of status can't be set back, and must not be fresh
+
+
+def fill(cache: Cache, count: int = 6) -> None:
+    for number in range(count):
+        cache.add(
+            f"src/{number}.rs",
+            content=b"%d" % number,
+            cache_type=["docs", "todos"][number % 2],
+            model=["grok-beta", "gpt-4"][number % 2],
+            tokens_used=number * 100,
+            repository=["/home/dev/one", "/home/dev/two"][number // 3 % 2],
+        )
+
+
+# Merging
+
+
+def test_databases_and_trees_are_merged(tmp_path: Path, database: Path) -> None:
+    trees = [Cache(tmp_path / name) for name in ("one", "two", "three")]
+    for number, tree in enumerate(trees):
+        tree.add(f"src/{number}.rs", content=b"%d" % number)
+        tree.add("src/shared.rs", content=b"shared")
+    for tree, name in zip(trees, ("one.db", "two.db", "three.db"), strict=True):
+        CacheMigrator(tree.root, tmp_path / name).migrate()
+    sources = [tmp_path / "one.db", trees[1].root, tmp_path / "three.db"]
+    with CacheMigrator(sources, database) as migrator:
+        result = migrator.migrate()
+        assert migrator.verify()
+    assert (result.total_entries, result.total_migrated, result.total_unchanged) == (6, 4, 2)
+    assert live(database) == sorted(
+        dump(fields_of(path, content=content))
+        for path, content in [
+            ("src/0.rs", b"0"),
+            ("src/1.rs", b"1"),
+            ("src/2.rs", b"2"),
+            ("src/shared.rs", b"shared"),
+        ]
+    )
+    before = database.read_bytes()
+    again = CacheMigrator(sources, database).migrate()
+    assert (again.total_migrated, again.total_unchanged) == (0, 6)
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("policy", ["newest", "oldest", "keep-both"])
+def test_order_of_the_sources_changes_nothing(tmp_path: Path, policy: str) -> None:
+    roots = []
+    for number, minute in enumerate((30, 10, 20)):
+        tree = Cache(tmp_path / f"tree{number}")
+        tree.add(result=["lib", number], analyzed_at=f"2026-02-04T03:{minute}:00+00:00")
+        tree.add("src/more.rs", result={"n": number // 2}, analyzed_at="2026-02-04T03:13:54+00:00")
+        roots.append(tree.root)
+    found = []
+    for name, order in (("a.db", (0, 1, 2)), ("b.db", (2, 1, 0)), ("c.db", (1, 2, 0))):
+        database = tmp_path / name
+        sources = [roots[number] for number in order]
+        result = CacheMigrator(sources, database, on_conflict=policy).migrate()
+        assert result.total_entries == 6
+        assert result.total_failed == 0
+        assert CacheMigrator(sources, database).verify()
+        found.append(live(database))
+    assert found[0] == found[1] == found[2]
+    texts = b"".join(found[0])
+    if policy == "keep-both":
+        assert len(found[0]) == 5  # two of the six are equal
+        return
+    assert len(found[0]) == 2
+    wanted = {"newest": 0, "oldest": 1}[policy]
+    shown = [number for number in range(3) if b'"lib",\n    %d' % number in texts]
+    assert shown == [wanted]
+
+
+def test_superseded_result_is_reported_and_kept(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    cache.add(result="old", analyzed_at="2026-02-04T03:00:00+00:00")
+    other = Cache(tmp_path / "other")
+    other.add(result="new", analyzed_at="2026-02-05T03:00:00+00:00")
+    result = CacheMigrator([other.root, cache.root], database).migrate()
+    assert result.total_migrated == 2
+    [conflict] = result.conflicts
+    assert (conflict.file_path, conflict.answers > conflict.other) == ("src/lib.rs", True)
+    assert [b'"new"' in text for text in live(database)] == [True]
+    assert ask(database, "SELECT reason FROM trash") == [("superseded",)]
+    assert CacheMigrator([other.root, cache.root], database).verify()
+
+
+def test_conflicts_that_are_to_fail_change_nothing(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    cache.add(result="old", analyzed_at="2026-02-04T03:00:00+00:00")
+    other = Cache(tmp_path / "other")
+    other.add(result="new", analyzed_at="2026-02-05T03:00:00+00:00")
+    other.add("src/fine.rs")
+    for sources in ([cache.root, other.root], [other.root, cache.root]):
+        with pytest.raises(ConflictError, match=r"1 entry conflicts.*src/lib\.rs") as caught:
+            CacheMigrator(sources, database, on_conflict=OnConflict.FAIL).migrate()
+        assert len(caught.value.conflicts) == 1
+        assert not database.exists()
+    assert CacheMigrator(other.root, database, on_conflict="fail").migrate().total_migrated == 2
+    before = database.read_bytes()
+    with pytest.raises(ConflictError):
+        CacheMigrator(cache.root, database, on_conflict="fail").migrate()
+    assert database.read_bytes() == before
+
+
+def test_shared_rows_are_given_back_at_each_place(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    for number in range(4):
+        cache.add(f"pkg{number}/__init__.py", content=b"", result={"empty": True},
+                  analyzed_at=f"2026-02-04T03:0{number}:00+00:00")  # fmt: skip
+    result = CacheMigrator(cache.root, database, dedup=True).migrate()
+    assert (result.total_migrated, result.total_duplicates, result.total_shared) == (1, 3, 3)
+    assert result.shared_bytes > 0
+    assert ask(database, "SELECT count(*) FROM entries") == [(1,)]
+    assert CacheMigrator(cache.root, database).verify()
+    wanted = sorted(path.read_bytes() for path in cache.root.rglob("cache/*/*.json"))
+    assert live(database) == wanted
+    onward = tmp_path / "onward.db"
+    assert CacheMigrator(database, onward).migrate().total_migrated == 4
+    assert live(onward) == wanted
+    again = CacheMigrator(cache.root, database).migrate()
+    assert (again.total_unchanged, again.total_entries) == (4, 4)
+
+
+@pytest.mark.parametrize("bad", ["latest", "", "NEWEST"])
+def test_policy_that_does_not_exist_is_refused(cache: Cache, database: Path, bad: str) -> None:
+    with pytest.raises(UsageError, match="no way to resolve"):
+        CacheMigrator(cache.root, database, on_conflict=bad)
+
+
+def test_a_database_is_not_merged_into_itself(cache: Cache, database: Path) -> None:
+    with pytest.raises(UsageError, match="both source and destination"):
+        CacheMigrator([cache.root, database], database)
+    with pytest.raises(UsageError, match="no source"):
+        CacheMigrator([], database)
+
+
+def test_damaged_rows_of_a_source_fail_and_the_rest_arrives(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache)
+    CacheMigrator(cache.root, database).migrate()
+    opened = apsw.Connection(str(database))
+    opened.execute("UPDATE entries SET tokens_used = 7 WHERE id = 2")
+    opened.close()
+    result = CacheMigrator(database, tmp_path / "onward.db").migrate()
+    assert (result.total_migrated, result.total_failed, result.total_entries) == (5, 1, 6)
+    assert "not what was stored" in result.failures[0].error
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("chosen", "migrated"),
+    [
+        ({"types": ("docs",)}, 3),
+        ({"repositories": ("/home/dev/two",)}, 3),
+        ({"models": ("gpt-4",)}, 3),
+        ({"include": ("src/[01].rs",)}, 2),
+        ({"exclude": ("0.rs",)}, 5),
+        ({"min_tokens": 400}, 2),
+        ({"types": ("docs",), "min_tokens": 300}, 1),
+        ({"types": ("none",)}, 0),
+    ],
+)
+def test_filtered_entries_are_counted_and_left(
+    cache: Cache, database: Path, chosen: dict[str, Any], migrated: int
+) -> None:
+    fill(cache)
+    migrator = CacheMigrator(cache.root, database, selection=Selection(**chosen))
+    result = migrator.migrate()
+    assert (result.total_migrated, result.total_filtered) == (migrated, 6 - migrated)
+    assert result.total_entries == 6
+    again = migrator.migrate()
+    assert (again.total_migrated, again.total_unchanged) == (0, migrated)
+    assert again.total_filtered == 6 - migrated
+    assert CacheMigrator(cache.root, database).migrate().total_migrated == 6 - migrated
+
+
+# Increments
+
+
+def test_checksum_reads_what_pretends_to_be_unchanged(
+    cache: Cache, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = cache.add(result="one")
+    settle(cache.root)
+    CacheMigrator(cache.root, database).migrate()
+    status = file.stat()
+    # Written over in place by someone who sets the times back, on a clock that stood still.
+    monkeypatch.setattr(
+        "rustassistant.stores.json_tree.store.stamp_of",
+        lambda _: ask(database, "SELECT source_stamp FROM entries")[0][0],
+    )
+    file.write_bytes(file.read_bytes().replace(b'"one"', b'"two"'))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert CacheMigrator(cache.root, database, jobs=1).migrate().total_unchanged == 1
+    result = CacheMigrator(cache.root, database, jobs=1, checksum=True).migrate()
+    assert (result.total_migrated, result.total_unchanged) == (1, 0)
+
+
+# Rehearsals and plans
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_rehearsal_tells_what_happens_then_and_writes_nothing(
+    cache: Cache, tmp_path: Path, database: Path, exists: bool
+) -> None:
+    fill(cache, 4)
+    if exists:
+        CacheMigrator(cache.root, database).migrate()
+    fill(cache, 6)
+    cache.add("src/broken.rs", text=b"{")
+    cache.add("src/0.rs", content=b"0", result="other", repository="/home/dev/one",
+              analyzed_at="2026-03-01T00:00:00+00:00", name="again.json")  # fmt: skip
+    before = snapshot(tmp_path)
+    migrator = CacheMigrator(cache.root, database, jobs=1)
+    rehearsal = migrator.rehearse()
+    assert snapshot(tmp_path) == before
+    real = migrator.migrate()
+    told = rehearsal.result
+    for name in ("total_entries", "total_migrated", "total_unchanged", "total_duplicates",
+                 "total_failed", "source_size", "failures", "conflicts", "notes"):  # fmt: skip
+        assert getattr(told, name) == getattr(real, name), name
+    assert told.destination_size == pytest.approx(real.destination_size, rel=0.05)
+    assert sum(one.entries for one in rehearsal.spent) == real.total_migrated
+    tokens = {one.model: one.assumed_tokens for one in rehearsal.spent}
+    if not exists:
+        assert tokens["gpt-4"] == 900
+
+
+def test_plan_is_carried_out(cache: Cache, tmp_path: Path, database: Path) -> None:
+    fill(cache)
+    plan = tmp_path / "plan.json"
+    selection = Selection(types=("docs",))
+    CacheMigrator(cache.root, database, selection=selection).plan(plan)
+    assert not database.exists()
+    assert json.loads(plan.read_bytes())["expected"]["migrated"] == 3
+    with CacheMigrator.of_plan(plan) as migrator:
+        result = migrator.migrate()
+    assert (result.total_migrated, result.total_filtered) == (3, 3)
+
+
+def test_plan_is_never_written_over(cache: Cache, tmp_path: Path, database: Path) -> None:
+    fill(cache)
+    plan = tmp_path / "plan.json"
+    plan.write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        CacheMigrator(cache.root, database).plan(plan)
+    assert plan.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "repos"]
+
+
+def _edit(cache: Cache) -> None:
+    file = next(cache.root.rglob("src_0_rs.json"))
+    file.write_bytes(file.read_bytes().replace(b"50.0", b"50.1"))
+
+
+def _add(cache: Cache) -> None:
+    cache.add("src/new.rs")
+
+
+def _remove(cache: Cache) -> None:
+    next(cache.root.rglob("src_0_rs.json")).unlink()
+
+
+def _break(cache: Cache) -> None:
+    next(cache.root.rglob("src_0_rs.json")).write_bytes(b"")
+
+
+@pytest.mark.parametrize("change", [_edit, _add, _remove, _break])
+def test_plan_is_refused_if_the_source_changed(
+    cache: Cache, tmp_path: Path, database: Path, change: Callable[[Cache], None]
+) -> None:
+    fill(cache)
+    CacheMigrator(cache.root, database).plan(tmp_path / "plan.json")
+    change(cache)
+    with pytest.raises(ChangedSourceError, match="has changed since"):
+        CacheMigrator.of_plan(tmp_path / "plan.json").migrate()
+    assert not database.exists()
+
+
+def test_plan_holds_if_files_were_only_touched(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache)
+    CacheMigrator(cache.root, database).plan(tmp_path / "plan.json")
+    settle(cache.root)
+    assert CacheMigrator.of_plan(tmp_path / "plan.json").migrate().total_migrated == 6
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"\xff", b'{"kind": "other"}'])
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "plan.json").write_bytes(text)
+    with pytest.raises(UsageError, match="not a plan"):
+        CacheMigrator.of_plan(tmp_path / "plan.json")
+    with pytest.raises(NotFoundError):
+        CacheMigrator.of_plan(tmp_path / "absent.json")
+
+
+# What runs leave behind
+
+
+def test_run_is_remembered_with_what_failed(cache: Cache, database: Path) -> None:
+    fill(cache)
+    broken = cache.add("src/broken.rs", text=b"")
+    CacheMigrator(cache.root, database, level=5).migrate()
+    [run] = list_runs(database)
+    assert (run.command, run.outcome, run.found, run.migrated, run.failed) == (
+        "migrate", "done", 7, 6, 1,
+    )  # fmt: skip
+    assert sources_of(run) == (str(cache.root),)
+    assert json.loads(run.options) == {"on_conflict": "newest", "level": 5}
+    assert run.source_bytes == sum(path.stat().st_size for path in cache.root.rglob("src_*.json"))
+    assert run.user
+    assert run.host
+    shown = show_run(database, run.id)
+    assert [(note[:3]) for note in shown.notes] == [("failure", str(broken), "docs")]
+
+
+def test_run_that_changes_nothing_leaves_no_trace(cache: Cache, database: Path) -> None:
+    fill(cache)
+    cache.add("src/broken.rs", text=b"")
+    settle(cache.root)
+    CacheMigrator(cache.root, database).migrate()
+    before = database.read_bytes()
+    for _ in range(2):
+        CacheMigrator(cache.root, database).migrate()
+    assert database.read_bytes() == before
+    assert len(list_runs(database)) == 1
+    cache.add("src/worse.rs", text=b"")
+    CacheMigrator(cache.root, database).migrate()
+    assert [run.failed for run in list_runs(database)] == [2, 1]
+
+
+def test_stopped_run_says_so(cache: Cache, database: Path) -> None:
+    fill(cache)
+    with pytest.raises(InterruptedRunError):
+        CacheMigrator(cache.root, database, jobs=1, cancelled=lambda: True).migrate()
+    [run] = list_runs(database)
+    assert run.outcome == "interrupted"
+    assert 0 < run.found < 6
+
+
+def test_only_what_failed_is_taken_up_again(cache: Cache, database: Path) -> None:
+    fill(cache)
+    broken = cache.add("src/broken.rs", text=b"")
+    still = cache.add("src/still.rs", text=b"{")
+    CacheMigrator(cache.root, database).migrate()
+    broken.write_bytes(dump(fields_of("src/broken.rs")))
+    failed = failed_in(database, 1)
+    assert failed.paths == {str(broken), str(still)}
+    result = CacheMigrator(failed.sources, database, only=failed.paths).migrate()
+    assert (result.total_entries, result.total_migrated, result.total_failed) == (2, 1, 1)
+    with pytest.raises(NotFoundError, match="no run 9"):
+        failed_in(database, 9)
+
+
+def test_a_directory_that_failed_is_taken_up_with_all_that_is_in_it(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache, 3)
+    docs = next(cache.root.rglob("docs"))
+    docs.rename(tmp_path / "away")
+    docs.symlink_to(tmp_path / "away")
+    result = CacheMigrator(cache.root, database).migrate()
+    assert (result.total_migrated, result.total_failed) == (1, 1)
+    docs.unlink()
+    (tmp_path / "away").rename(docs)
+    failed = failed_in(database, 1)
+    again = CacheMigrator(failed.sources, database, only=failed.paths).migrate()
+    assert (again.total_entries, again.total_migrated) == (2, 2)
+
+
+def test_nothing_failed_is_nothing_to_retry(cache: Cache, database: Path) -> None:
+    fill(cache)
+    CacheMigrator(cache.root, database).migrate()
+    with pytest.raises(UsageError, match="nothing failed"):
+        failed_in(database, 1)
+
+
+def test_log_has_a_line_for_each_entry(cache: Cache, tmp_path: Path, database: Path) -> None:
+    fill(cache)
+    settle(cache.root)
+    cache.add("src/broken.rs", text=b"")
+    log = tmp_path / "entries.log"
+    selection = Selection(types=("docs",), exclude=("0.rs",))
+    for _ in range(2):
+        CacheMigrator(cache.root, database, selection=selection, log=log).migrate()
+    CacheMigrator(cache.root, database, log=log).migrate()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) == 3 * 7
+    outcomes = [
+        {line["path"]: line["outcome"] for line in lines[start : start + 7]} for start in (0, 7, 14)
+    ]
+    assert [len(one) for one in outcomes] == [7, 7, 7]
+    counts = [sorted(one.values()) for one in outcomes]
+    assert counts[0] == [
+        "failed",
+        "filtered",
+        "filtered",
+        "filtered",
+        "filtered",
+        "migrated",
+        "migrated",
+    ]
+    assert counts[1] == [
+        "failed",
+        "filtered",
+        "filtered",
+        "filtered",
+        "filtered",
+        "unchanged",
+        "unchanged",
+    ]
+    assert counts[2] == ["failed"] + ["migrated"] * 4 + ["unchanged"] * 2
+    assert {line["reason"] for line in lines if line["outcome"] == "failed"} == {
+        "the file is empty"
+    }
+    assert {line["cache_type"] for line in lines} == {"docs", "todos"}
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+# Totals
+
+
+def test_totals_are_those_of_the_live_entries(cache: Cache, tmp_path: Path, database: Path) -> None:
+    fill(cache)
+    cache.add("src/silent.rs", tokens_used=None)
+    cache.add("src/stated.rs", tokens_used=30,
+              result={"usage": {"input_tokens": 10, "output_tokens": 20}})  # fmt: skip
+    CacheMigrator(cache.root, database).migrate()
+    other = Cache(tmp_path / "other")
+    other.add("src/0.rs", content=b"0", repository="/home/dev/one", tokens_used=5, result="x",
+              analyzed_at="2026-03-01T00:00:00+00:00", cache_type="docs")  # fmt: skip
+    CacheMigrator(other.root, database).migrate()
+    [totals] = ask(
+        database,
+        "SELECT sum(entries), sum(tokens), sum(assumed_tokens), sum(without_tokens),"
+        " sum(input_tokens), sum(output_tokens) FROM totals",
+    )
+    assert totals == (8, 1500 + 30 + 5, 1500 + 5, 1, 10, 20)
+    [stored] = ask(
+        database,
+        "SELECT sum(length(result)) FROM entries WHERE id NOT IN (SELECT entry_id FROM trash)",
+    )
+    assert ask(database, "SELECT sum(stored_bytes) FROM totals") == [stored]
+    march = 2026 * 12 + 2
+    assert ask(database, "SELECT sum(entries) FROM totals WHERE month = ?", march) == [(1,)]
