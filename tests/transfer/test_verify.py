@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -17,16 +18,18 @@ import zstandard
 from rustassistant.codec import seal
 from rustassistant.entry import Producer
 from rustassistant.errors import InterruptedRunError, NotFoundError, RustAssistantError
-from rustassistant.stores.base import Destination
-from rustassistant.stores.json_tree import JsonTree
+from rustassistant.stores.base import Destination, Rules, Source
+from rustassistant.stores.json_tree import JsonTree, JsonTreeDestination
 from rustassistant.stores.json_tree import store as json_store
 from rustassistant.stores.memory import MemoryStore
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.transfer.engine import transfer
+from rustassistant.transfer.fingerprint import fingerprint
 from rustassistant.transfer.plan import Options
 from rustassistant.transfer.report import Comparison, Progress
+from rustassistant.transfer.selection import Selection
 from rustassistant.transfer.verify import compare
-from support import Cache, dump, fields_of, snapshot
+from support import Cache, dump, fields_of, hash8, snapshot
 
 ONE: Final = Options(jobs=1)
 TWO: Final = Options(jobs=2)
@@ -245,6 +248,12 @@ TAMPERED: Final[dict[str, tuple[str, list[Any], str]]] = {
         "UPDATE files SET repository_id = (SELECT id FROM repositories WHERE path = ?)"
         " WHERE path = ?",
         [OTHER, TARGET],
+        MISSING,
+    ),
+    "repository of the folder": (
+        "UPDATE folders SET repository_id = (SELECT id FROM repositories WHERE path = ?)"
+        " WHERE cache_type = 'todos'",
+        [OTHER],
         MISSING,
     ),
     "provider": (
@@ -503,15 +512,14 @@ def answers(tmp_path: Path) -> Migrated:
     return migrated
 
 
-def test_of_several_answers_only_the_one_that_differs_is_named(answers: Migrated) -> None:
+@pytest.mark.parametrize("name", ["1.json", "2.json"])
+def test_of_several_answers_only_the_one_that_differs_is_named(
+    answers: Migrated, name: str
+) -> None:
     assert answers.compare().passed
-    answers.tamper(
-        "UPDATE entries SET tokens_used = 5"
-        " WHERE analyzed_at = (SELECT max(analyzed_at) FROM entries)"
-    )
-    found = differences(answers.compare())
-    assert found.keys() == {"2.json"}
-    assert re.match(WRONG, found["2.json"])
+    answers.tamper("UPDATE entries SET tokens_used = 5 WHERE source_name = CAST(? AS BLOB)", name)
+    expected = "differs in tokens_used"  # and not all that the other answer differs in
+    assert differences(answers.compare()) == {name: expected}
 
 
 def test_of_several_answers_only_the_one_that_is_missing_is_named(answers: Migrated) -> None:
@@ -524,6 +532,204 @@ def test_of_several_answers_only_the_one_that_is_damaged_is_named(answers: Migra
     found = differences(answers.compare())
     assert found.keys() == {"2.json"}
     assert "damaged" in found["2.json"]
+
+
+# --- What an export needs besides: where files lay, and what meta.json said.
+
+ELSEWHERE: Final = "equal, but at another place in the destination: "
+
+
+@pytest.mark.parametrize(
+    ("sql", "values", "expected"),
+    [
+        (
+            "UPDATE entries SET source_name = ? WHERE id = entry_of(?)",
+            [b"other.json", TARGET],
+            "centralized layout, other.json$",
+        ),
+        (
+            "UPDATE folders SET subfolder = 'deep' WHERE cache_type = ?",
+            ["todos"],
+            "centralized layout, deep/src_target_rs.json$",
+        ),
+        (
+            "UPDATE folders SET layout = 'flat' WHERE cache_type = ?",
+            ["todos"],
+            "flat layout, src_target_rs.json$",
+        ),
+    ],
+    ids=["name", "subfolder", "layout"],
+)
+def test_an_entry_that_would_be_exported_to_another_place_is_named(
+    migrated: Migrated, sql: str, values: list[Any], expected: str
+) -> None:
+    migrated.tamper(sql, *values)
+    expect(migrated, {"src_target_rs.json": ELSEWHERE + expected})
+
+
+def test_every_place_of_an_entry_is_compared(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    cache.add()
+    cache.add(name="copy.json")
+    migrated = Migrated(cache, tmp_path / "cache.db")
+    transfer(migrated.source, migrated.destination, options=ONE)
+    assert migrated.compare().passed
+    migrated.tamper("DELETE FROM copies")
+    [difference] = migrated.compare().differences
+    assert difference.what.startswith(ELSEWHERE)
+
+
+def test_a_file_that_moved_since_is_told_as_such(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    file = cache.add()
+    migrated = Migrated(cache, tmp_path / "cache.db")
+    transfer(migrated.source, migrated.destination, options=ONE)
+    file.rename(file.with_name("moved.json"))
+    expected = f"{ELSEWHERE}centralized layout, src_lib_rs.json"
+    assert differences(migrated.compare()) == {"moved.json": expected}
+    transfer(migrated.source, migrated.destination, options=ONE)
+    assert migrated.compare().passed
+
+
+@JOBS
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [(b"{}", "differs in its text"), (None, "missing from the destination")],
+    ids=["another", "none"],
+)
+def test_another_meta_json_is_told_once(
+    migrated: Migrated,
+    meta: bytes | None,
+    expected: str,
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(json_store, "PARTITION_FILES", 2)
+    migrated.tamper("UPDATE repositories SET meta = ? WHERE path = ?", meta, "/home/dev/project")
+    comparison = migrated.compare(options)
+    assert [(one.path, one.what) for one in comparison.differences] == [
+        (f"{hash8('/home/dev/project')}/meta.json of /home/dev/project", expected)
+    ]
+    assert comparison.compared == 10
+
+
+def test_a_repository_whose_meta_json_is_gone_since_is_compared_under_its_new_name(
+    tmp_path: Path,
+) -> None:
+    cache = Cache(tmp_path / "repos")
+    cache.add()
+    migrated = Migrated(cache, tmp_path / "cache.db")
+    transfer(migrated.source, migrated.destination, options=ONE)
+    (cache.repository() / "meta.json").unlink()
+    assert differences(migrated.compare()) == {"src_lib_rs.json": "missing from the destination"}
+
+
+# --- Entries that are held, but answer no more.
+
+
+@JOBS
+def test_a_superseded_entry_counts_as_held(answers: Migrated, options: Options) -> None:
+    comparison = answers.compare(options)
+    assert comparison.passed
+    assert (comparison.compared, comparison.removed.count) == (2, 1)
+    alone = compare(answers.destination, answers.destination)
+    assert (alone.compared, alone.removed.count) == (1, 0)
+    assert comparison.digest.without(comparison.removed) == alone.digest
+
+
+def test_a_superseded_entry_is_compared_like_any_other(answers: Migrated) -> None:
+    answers.tamper("UPDATE entries SET tokens_used = 5 WHERE id IN (SELECT entry_id FROM trash)")
+    assert differences(answers.compare()).keys() == {"1.json"}
+
+
+# --- Entries that share a row.
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Migrated:
+    """Three files with the same content and result, two of them in one repository."""
+    cache = Cache(tmp_path / "repos")
+    same: dict[str, Any] = {"content": b"", "result": {"empty": True}}
+    cache.add("src/a/mod.rs", **same)
+    cache.add("src/b/mod.rs", **same, analyzed_at="2026-02-05T00:00:00+00:00")
+    cache.add("src/c/mod.rs", repository=OTHER, **same)
+    migrated = Migrated(cache, tmp_path / "cache.db")
+    deduplicated = Options(jobs=1, rules=Rules(dedup=True))
+    outcomes = transfer(migrated.source, migrated.destination, options=deduplicated).outcomes
+    assert (outcomes.migrated, outcomes.shared) == (1, 2)
+    return migrated
+
+
+def test_entries_that_share_a_row_are_each_compared(shared: Migrated) -> None:
+    comparison = shared.compare()
+    assert comparison.passed
+    assert comparison.compared == 3
+    assert compare(shared.destination, shared.destination).digest == comparison.digest
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("DELETE FROM copies WHERE analyzed_at = (SELECT max(analyzed_at) FROM copies)", MISSING),
+        (
+            "UPDATE copies SET analyzed_at = analyzed_at + 1"
+            " WHERE analyzed_at = (SELECT max(analyzed_at) FROM copies)",
+            DAMAGED,
+        ),
+        (
+            "UPDATE copies SET source_name = x'41'"
+            " WHERE analyzed_at = (SELECT max(analyzed_at) FROM copies)",
+            ELSEWHERE,
+        ),
+    ],
+    ids=["gone", "another time", "another name"],
+)
+def test_a_change_to_one_that_shares_a_row_is_named_for_it_alone(
+    shared: Migrated, sql: str, expected: str
+) -> None:
+    shared.tamper(sql, reseal=False)
+    found = differences(shared.compare())
+    assert found.keys() == {"src_b_mod_rs.json"}
+    assert re.match(expected, found["src_b_mod_rs.json"])
+
+
+# --- The digest.
+
+
+@JOBS
+def test_the_digest_is_that_of_the_source_whatever_the_destination(
+    migrated: Migrated, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fingerprint(migrated.source)
+    assert migrated.compare(options).digest == expected
+    monkeypatch.setattr(json_store, "PARTITION_FILES", 2)
+    migrated.tamper("UPDATE entries SET tokens_used = tokens_used + 1")
+    comparison = migrated.compare(options)
+    assert not comparison.passed
+    assert comparison.digest == expected
+    assert comparison.digest.count == 10
+
+
+def test_a_tree_its_database_and_their_export_have_one_digest(
+    pristine: Migrated, tmp_path: Path
+) -> None:
+    transfer(pristine.destination, JsonTreeDestination(tmp_path / "exported"))
+    exported = JsonTree(tmp_path / "exported")
+    sources: list[Source] = [pristine.source, pristine.destination, exported]
+    comparisons = [compare(source, pristine.destination) for source in sources]
+    assert [(one.passed, one.compared) for one in comparisons] == [(True, 10)] * 3
+    assert len({one.digest.hexdigest() for one in comparisons}) == 1
+
+
+def test_an_unreadable_file_is_not_in_the_digest(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    cache.add()
+    migrated = Migrated(cache, tmp_path / "cache.db")
+    transfer(migrated.source, migrated.destination, options=ONE)
+    before = migrated.compare()
+    cache.add("src/bad.rs", text=b"")
+    after = migrated.compare()
+    assert (after.digest, len(after.unreadable)) == (before.digest, 1)
 
 
 # --- Dictionaries.
@@ -651,6 +857,34 @@ def test_a_source_that_is_not_there_is_an_error(pristine: Migrated, tmp_path: Pa
         compare(JsonTree(tmp_path / "absent"), pristine.destination)
 
 
+# --- What was not asked for.
+
+
+@JOBS
+@pytest.mark.parametrize(
+    ("selection", "compared"),
+    [
+        (Selection(types=("todos",)), 1),
+        (Selection(repositories=(OTHER,)), 1),
+        (Selection(include=("twin*",)), 2),
+        (Selection(types=("docs",), exclude=("twin*",)), 5),
+    ],
+    ids=["type", "repository", "path", "both"],
+)
+def test_only_what_was_selected_is_compared(
+    pristine: Migrated, tmp_path: Path, selection: Selection, compared: int, options: Options
+) -> None:
+    options = dataclasses.replace(options, selection=selection)
+    partial = SqliteStore(tmp_path / "partial.db")
+    transfer(pristine.source, partial, options=options)
+    told: list[Progress] = []
+    comparison = compare(pristine.source, partial, options=options, progress=told.append)
+    assert comparison.passed
+    assert (comparison.compared, comparison.filtered) == (compared, 10 - compared)
+    assert told[-1].done == told[-1].total == 10
+    assert len(compare(pristine.source, partial, options=ONE).differences) == 10 - compared
+
+
 # --- While it runs.
 
 
@@ -670,7 +904,9 @@ def test_progress_grows_and_ends_at_the_total(
 
 @JOBS
 def test_a_cancelled_comparison_says_so(pristine: Migrated, options: Options) -> None:
-    with pytest.raises(InterruptedRunError, match=r"stopped after comparing \d+ entries") as caught:
+    with pytest.raises(
+        InterruptedRunError, match=r"stopped after comparing \d+ of 10 entries"
+    ) as caught:
         compare(pristine.source, pristine.destination, options=options, cancelled=lambda: True)
     assert caught.value.exit_code == 130
 

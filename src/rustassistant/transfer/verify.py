@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Final
 
 import msgspec
 
-from rustassistant.entry import Entry, differing_fields
+from rustassistant.entry import differing_fields
+from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, InterruptedRunError
 from rustassistant.stores.base import (
     Destination,
@@ -15,11 +17,18 @@ from rustassistant.stores.base import (
     Finder,
     Folder,
     Found,
+    HasState,
+    Held,
     Partition,
+    PlaceFinder,
     Problem,
+    Repository,
     Source,
+    printable,
 )
-from rustassistant.transfer.flow import answers
+from rustassistant.transfer.checkpoint import Checkpoint, Part, key_of
+from rustassistant.transfer.digest import Digest
+from rustassistant.transfer.flow import Answer, answers
 from rustassistant.transfer.plan import Options, executor_for
 from rustassistant.transfer.report import (
     Cancelled,
@@ -28,51 +37,155 @@ from rustassistant.transfer.report import (
     Progress,
     ReportProgress,
 )
+from rustassistant.transfer.selection import Selection
 
 
 class _Compared(msgspec.Struct, array_like=True):
-    """What a worker finds out about a partition."""
+    """What a worker finds out about a partition.
 
-    compared: int
-    differences: list[tuple[str, str, str]]
-    failures: list[Failure]
+    ``token`` is what the checkpoint gave with it, ``state`` that of its entries before they were
+    read; ``as_before`` says that nothing was, since it is the state that the checkpoint knows.
+    ``digest`` and ``removed`` are states of digests, the latter over entries that answer no more.
+    """
 
+    token: bytes | None
+    state: bytes | None = None
+    as_before: bool = False
+    compared: int = 0
+    filtered: int = 0
+    meta: str = ""
+    differences: list[tuple[str, str, str]] = []
+    failures: list[Failure] = []
+    digest: bytes = b""
+    removed: bytes = b""
+
+    @property
+    def part(self) -> Part | None:
+        """What a checkpoint may keep of it: all, if nothing was amiss and nothing left out."""
+        amiss = self.meta or self.differences or self.failures
+        if self.state is None or amiss or self.filtered:
+            return None
+        return Part(self.state, self.compared, self.digest, self.removed)
+
+
+class _Verdict(msgspec.Struct, frozen=True):
+    """About one entry: how it differs, empty if it does not, and whether it answers no more."""
+
+    what: str = ""
+    is_removed: bool = False
+
+
+_EQUAL: Final = _Verdict()
+_REMOVED: Final = _Verdict(is_removed=True)
+
+_Look = Callable[[Found], Iterator[Held | DamagedError]]
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(_Compared).decode
 
 
-def compare_partition(finder: Finder, partition: Partition) -> bytes:
-    """A worker's task: read a partition and look each entry up, packed as a `_Compared`."""
-    outcome = _Compared(0, [], [])
+def compare_partition(
+    finder: Finder,
+    partition: Partition,
+    selection: Selection | None,
+    token: bytes | None,
+    known: bytes | None,
+) -> bytes:
+    """A worker's task: read a partition and look each entry up, packed as a `_Compared`.
+
+    ``selection`` is None where all entries are meant. With a ``token`` its state is told too, and
+    it is not read if that is the ``known`` one.
+    """
+    outcome = _Compared(token)
+    if token is not None and isinstance(partition, HasState):
+        outcome.state = partition.state()
+        if known is not None and outcome.state == known:
+            outcome.as_before = True
+            return _pack(outcome)
+    folder = partition.folder
+    digest, removed = Digest(), Digest()
     with finder, finder.snapshot():
+        outcome.meta = _difference_of_meta(finder, folder.repository)
+        look = _look(finder, folder)
         for item in partition.read({}):
             if isinstance(item, Found):
+                if selection is not None and not selection.admits(item.entry):
+                    outcome.filtered += 1
+                    continue
                 outcome.compared += 1
-                what = difference(finder, partition.folder, item.entry)
-                if what:
-                    outcome.differences.append((item.path, item.entry.cache_type, what))
+                digest.add(folder.repository, item.entry)
+                verdict = _judge(look, folder, item)
+                if verdict.is_removed:
+                    removed.add(folder.repository, item.entry)
+                if verdict.what:
+                    outcome.differences.append((item.path, item.entry.cache_type, verdict.what))
             elif isinstance(item, Failure):
                 outcome.failures.append(item)
+    outcome.digest, outcome.removed = digest.state, removed.state
     return _pack(outcome)
 
 
-def difference(finder: Finder, folder: Folder, entry: Entry) -> str:
-    """How what the store gives back differs from an entry; empty if it does not."""
+def _judge(look: _Look, folder: Folder, item: Found) -> _Verdict:
+    """How what the store gives back differs from an entry, its place included."""
+    entry = item.entry
+    damage, elsewhere, fields = "", "", None
     try:
-        found = finder.find(folder, entry)
+        for held in look(item):
+            if isinstance(held, DamagedError):
+                damage = damage or held.message
+            elif held.entry != entry:
+                others = differing_fields(entry, held.entry)
+                fields = others if fields is None else min(fields, others, key=len)
+            elif (held.layout, held.subfolder, held.name) == (
+                folder.layout,
+                folder.subfolder,
+                item.name,
+            ):
+                return _EQUAL if held.removed is None else _REMOVED
+            else:
+                elsewhere = elsewhere or _place(held)
     except DamagedError as error:
-        return f"damaged in the destination: {error.message}"
-    if not found:
-        return "missing from the destination"
-    damaged = [one for one in found if isinstance(one, DamagedError)]
-    others = [differing_fields(entry, one) for one in found if isinstance(one, Entry)]
-    closest = min(others, key=len, default=None)
-    if closest == []:
+        damage = damage or error.message
+    if elsewhere:
+        return _Verdict(f"equal, but at another place in the destination: {elsewhere}")
+    if damage:
+        return _Verdict(f"damaged in the destination: {damage}")
+    if fields is None:
+        return _Verdict("missing from the destination")
+    return _Verdict(f"differs in {', '.join(fields)}")
+
+
+def _look(finder: Finder, folder: Folder) -> _Look:
+    """How to look entries up: a store that keeps no places has all of them in the right one."""
+    if isinstance(finder, PlaceFinder):
+        return lambda item: finder.held(folder, item.entry)
+
+    def find(item: Found) -> Iterator[Held | DamagedError]:
+        for found in finder.find(folder, item.entry):
+            if isinstance(found, DamagedError):
+                yield found
+            else:
+                yield Held(found, folder.layout, folder.subfolder, item.name)
+
+    return find
+
+
+def _place(held: Held) -> str:
+    name = file_name(held.entry.file_path) if held.name is None else printable(held.name)
+    return f"{held.layout} layout, {'/'.join(filter(None, (held.subfolder, name)))}"
+
+
+def _difference_of_meta(finder: Finder, repository: Repository) -> str:
+    """How the text of ``meta.json`` that the store keeps differs, empty if it does not."""
+    if repository.meta is None or not isinstance(finder, PlaceFinder):
         return ""
-    if damaged:
-        return f"damaged in the destination: {damaged[0].message}"
-    return f"differs in {', '.join(closest or ())}"
+    try:
+        found = finder.repository(repository)
+    except DamagedError:
+        return ""  # that is told of each of its entries, as is one that is missing
+    if found is None or found.meta == repository.meta:
+        return ""
+    return "missing from the destination" if found.meta is None else "differs in its text"
 
 
 def compare(
@@ -82,44 +195,140 @@ def compare(
     options: Options | None = None,
     progress: ReportProgress | None = None,
     cancelled: Cancelled | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Comparison:
     """Read every entry of ``source`` again and hold it against what ``destination`` gives back.
 
-    What the destination holds besides is no difference.
+    Only what the options' selection admits is compared; what the destination holds besides is no
+    difference. With a ``checkpoint``, what it knows to be equal is not read again, and when the
+    comparison is stopped it remembers how far that came.
     """
     total = source.survey().total
     finder = destination.finder()
     with finder:
         pass  # a destination that can't be opened is one error, not one for each partition
-    comparison = Comparison()
-    executor, window = executor_for(options or Options(), total)
+    run = _Run(finder, total, options or Options(), checkpoint, progress)
+    return run.over(source, cancelled)
 
-    def submit(executor: Executor, partition: Partition) -> Future[bytes]:
-        return executor.submit(compare_partition, finder, partition)
 
-    try:
-        items = answers(source.partitions(), executor=executor, window=window, submit=submit)
-        for item in items:
-            if isinstance(item, Problem):
-                continue  # the transfer has told it already
-            if isinstance(item, Failure):
-                comparison.unreadable.append(item)
-                continue
-            outcome = _unpack(item.message)
-            comparison.compared += outcome.compared
-            comparison.unreadable.extend(outcome.failures)
-            comparison.differences.extend(Difference(*parts) for parts in outcome.differences)
-            if progress is not None:
-                done = comparison.compared + len(comparison.unreadable)
-                wrong = len(comparison.differences)
-                progress(
-                    Progress(max(total, done), done, done - wrong, wrong, item.partition.label)
-                )
-            if cancelled is not None and cancelled():
-                raise InterruptedRunError(
-                    f"stopped after comparing {comparison.compared} entries",
-                    hint="Nothing was changed; a verification begins anew each time.",
-                )
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return comparison
+class _Run:
+    """One comparison on its way."""
+
+    def __init__(
+        self,
+        finder: Finder,
+        total: int,
+        options: Options,
+        checkpoint: Checkpoint | None,
+        progress: ReportProgress | None,
+    ) -> None:
+        self._finder = finder
+        self._options = options
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._total = total
+        self._comparison = Comparison()
+        self._told_meta: set[Difference] = set()
+
+    def over(self, source: Source, cancelled: Cancelled | None) -> Comparison:
+        comparison, checkpoint = self._comparison, self._checkpoint
+        executor, window = executor_for(self._options, self._total)
+        try:
+            items = answers(
+                self._meant(source), executor=executor, window=window, submit=self._submit
+            )
+            for item in items:
+                if isinstance(item, Problem):
+                    continue  # the transfer has told it already
+                if isinstance(item, Failure):
+                    comparison.unreadable.append(item)
+                    continue
+                self._take(item)
+                self._tell(item.partition.label)
+                if checkpoint is not None:
+                    checkpoint.save_if_due(self._total)
+                if cancelled is not None:
+                    self._stop_if(cancelled)
+        except BaseException:
+            if checkpoint is not None:
+                checkpoint.save(self._total)
+            raise
+        finally:
+            executor.shutdown(cancel_futures=True)
+        if comparison.filtered:
+            self._tell("")  # what was left out last, too
+        if checkpoint is not None:
+            checkpoint.remove()
+        return comparison
+
+    def _meant(self, source: Source) -> Iterator[Partition | Failure | Problem]:
+        """What the selection does not leave out as a whole."""
+        admits = self._options.selection.admits_folder
+        for item in source.partitions():
+            if isinstance(item, Failure | Problem) or admits(item.folder):
+                yield item
+            else:
+                self._comparison.filtered += len(item.names)
+
+    def _submit(self, executor: Executor, partition: Partition) -> Future[bytes]:
+        token = known = None
+        if self._checkpoint is not None:
+            token = self._checkpoint.token()
+            part = self._checkpoint.known(key_of(partition))
+            known = None if part is None else part.state
+        selection = self._options.selection
+        return executor.submit(
+            compare_partition,
+            self._finder,
+            partition,
+            selection if selection.reads_entries else None,
+            token,
+            known,
+        )
+
+    def _take(self, answer: Answer) -> None:
+        outcome = _unpack(answer.message)
+        comparison, folder = self._comparison, answer.partition.folder
+        part = outcome.part
+        if self._checkpoint is not None:
+            key = key_of(answer.partition)
+            if outcome.as_before:
+                part = self._checkpoint.resumed(key)
+                comparison.resumed += part.compared
+            self._checkpoint.note(outcome.token, key, part)
+        if part is None:
+            part = Part(b"", outcome.compared, outcome.digest, outcome.removed)
+        comparison.compared += part.compared
+        comparison.filtered += outcome.filtered
+        comparison.digest.merge(Digest.of_state(part.digest))
+        comparison.removed.merge(Digest.of_state(part.removed))
+        comparison.unreadable.extend(outcome.failures)
+        comparison.differences.extend(Difference(*parts) for parts in outcome.differences)
+        if outcome.meta:
+            self._tell_meta(folder.repository, outcome.meta)
+
+    def _tell_meta(self, repository: Repository, what: str) -> None:
+        """Once for each repository, however many partitions it has."""
+        path = "/".join(filter(None, (repository.directory, "meta.json")))
+        one = Difference(f"{path} of {repository.path}", "", what)
+        if one not in self._told_meta:
+            self._told_meta.add(one)
+            self._comparison.differences.append(one)
+
+    def _tell(self, current: str) -> None:
+        if self._progress is not None:
+            comparison = self._comparison
+            done = comparison.compared + comparison.filtered + len(comparison.unreadable)
+            wrong = len(comparison.differences)
+            total = max(self._total, done)
+            self._progress(Progress(total, done, max(0, done - wrong), wrong, current))
+
+    def _stop_if(self, cancelled: Cancelled) -> None:
+        if not cancelled():
+            return
+        compared = f"stopped after comparing {self._comparison.compared} of {self._total} entries"
+        if self._checkpoint is None:
+            hint = "Nothing was changed; this verification begins anew each time."
+        else:
+            hint = "Nothing was changed. Run the same command again: it goes on where it stopped."
+        raise InterruptedRunError(compared, hint=hint)
