@@ -1,4 +1,4 @@
-"""A checked copy of a directory tree, made before anything else is done.
+"""A checked copy of a directory tree or of one file, made before anything else is done.
 
 The copy appears under its name only when it is whole: until then it lies beside it, and a run that
 is stopped leaves nothing that could be taken for a backup.
@@ -10,115 +10,130 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from rustassistant.errors import BackupError, OutOfSpaceError, RustAssistantError
 from rustassistant.stores.base import Tree, printable
+from rustassistant.transfer.archive import Totals, read_archive
+from rustassistant.transfer.packing import write_archive
+from rustassistant.transfer.partial import (
+    ARCHIVE_SUFFIX,
+    partial_directory,
+    partial_file,
+    publish,
+)
+from rustassistant.transfer.walking import (
+    ATTEMPTS,
+    ReportCopied,
+    below,
+    changing,
+    opened,
+    size_of,
+    state_of,
+    walk,
+)
 
 _CHUNK: Final = 2**20
-
-ReportCopied = Callable[[int, int], None]
-"""Called with the bytes copied so far and the bytes in all."""
+_HINT: Final = "or name another place for the backup; the source is never written to."
 
 
-class _File(NamedTuple):
+class BackupMade(NamedTuple):
+    """A finished backup: where it is, and the files in it, whose contents are ``size`` bytes."""
+
     path: str
-    status: os.stat_result
+    files: int
+    size: int
 
 
-def free_name(wanted: str) -> str:
-    """``wanted``, or if that is taken, the same with the date, and a number if need be."""
-    if not os.path.lexists(wanted):
-        return wanted
-    dated = f"{wanted}-{datetime.now().astimezone():%Y-%m-%dT%H%M%S}"
-    name, number = dated, 2
-    while os.path.lexists(name):
-        name, number = f"{dated}-{number}", number + 1
-    return name
+def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) -> BackupMade:
+    """Copy a tree to ``wanted`` or, if that exists, to a dated name beside it.
 
-
-def back_up(tree: Tree, wanted: str, *, progress: ReportCopied | None = None) -> str:
-    """Copy a tree to ``wanted`` or, if that exists, to a dated name beside it; return the name.
-
-    Permissions, times and links are kept; every file is read back and compared. Raises BackupError
-    or OutOfSpaceError, and then leaves nothing behind.
+    A name that ends in ``.tar.zst`` gets one compressed archive, any other a directory (a file if
+    the tree is but one). Permissions, times and links are kept; all is read back and compared.
+    Raises BackupError or OutOfSpaceError, and then leaves nothing behind.
     """
-    target = free_name(os.path.abspath(wanted))
+    wanted = os.path.abspath(wanted)
     source = tree.path if tree.part is None else os.path.join(tree.path, tree.part)
-    if os.path.commonpath([os.path.realpath(target), os.path.realpath(source)]) == os.path.realpath(
-        source
-    ):
+    check_outside(source, wanted)
+    with errors_of_backup(wanted):
+        if wanted.endswith(ARCHIVE_SUFFIX) and os.path.isdir(source):
+            return _archive(tree, wanted, progress)
+        return _plain(tree, source, wanted, progress)
+
+
+@contextmanager
+def errors_of_backup(wanted: str) -> Iterator[None]:
+    """Name what the system would not let us do."""
+    try:
+        yield
+    except OSError as error:
+        raise _named(error, wanted) from None
+
+
+def check_outside(source: str, target: str) -> None:
+    """Raise BackupError if a backup would lie inside what it is a backup of."""
+    place, root = os.path.realpath(target), os.path.realpath(source)
+    if os.path.commonpath([place, root]) == root:
         raise BackupError(
             f"the backup {printable(target)} would lie inside what it is a backup of",
             hint="Name a place outside the source.",
         )
-    partial = ""
-    try:
-        total = sum(_size(file.status) for file in _walk(source))
-        _check_room(os.path.dirname(target), total, target)
-        # A name of our own: two backups at once must not remove each other's work.
-        partial = tempfile.mkdtemp(
-            prefix=f"{os.path.basename(target)}.partial-", dir=os.path.dirname(target)
-        )
+
+
+def _archive(tree: Tree, wanted: str, progress: ReportCopied | None) -> BackupMade:
+    with partial_file(wanted) as partial:
+        totals = write_archive(tree, partial, _half(progress, 0))
+        if read_archive(partial, None, _half(progress, 1)) != totals:
+            raise BackupError(f"the archive {printable(wanted)} could not be read back as written")
+        return _made(publish(partial, wanted), totals)
+
+
+def _made(path: str, totals: Totals) -> BackupMade:
+    return BackupMade(path, totals.files, totals.size)
+
+
+def _half(progress: ReportCopied | None, half: int) -> ReportCopied | None:
+    """Writing and reading back are one bar."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(half * total + done, 2 * total)
+
+
+def _plain(tree: Tree, source: str, wanted: str, progress: ReportCopied | None) -> BackupMade:
+    if not os.path.isdir(source):
+        total = os.lstat(source).st_size
+        _check_room(os.path.dirname(wanted), total, wanted)
+        with partial_directory(wanted) as partial:
+            place = os.path.join(partial, "copy")
+            copying = Copying(total, progress)
+            copying.file(source, place)
+            os.sync()
+            return BackupMade(publish(place, wanted), 1, copying.done)
+    total = size_of(source)
+    _check_room(os.path.dirname(wanted), total, wanted)
+    with partial_directory(wanted) as partial:
         place = partial
         if tree.part is not None:
             place = os.path.join(partial, tree.part)
             os.mkdir(place, 0o700)
-        _Copy(total, progress).tree(source, place)
+        copying = Copying(total, progress)
+        copying.tree(source, place)
         if tree.part is not None:
             shutil.copystat(tree.path, partial)
         os.sync()  # once for all: waiting for the disk after each file takes minutes
-        os.rename(partial, target)
-        _sync_directory(os.path.dirname(target))
-    except OSError as error:
-        raise _named(error, target) from None
-    finally:
-        if partial:
-            _remove(partial)
-    return target
-
-
-def _remove(partial: str) -> None:
-    """Remove what was copied so far: however deep, and directories copied read-only included."""
-    directories = [partial]
-    for directory in directories:  # grows as directories are found
-        with suppress(OSError):
-            os.chmod(directory, 0o700)
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        directories.append(entry.path)
-                    else:
-                        os.unlink(entry.path)
-    for directory in reversed(directories):
-        with suppress(OSError):
-            os.rmdir(directory)
-
-
-def _sync_directory(path: str) -> None:
-    """Make the names in it durable too."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        return BackupMade(publish(partial, wanted), copying.files, copying.done)
 
 
 def _check_room(parent: str, total: int, target: str) -> None:
-    try:
-        free = shutil.disk_usage(parent).free
-    except OSError as error:
-        raise _named(error, target) from None
+    free = shutil.disk_usage(parent).free
     if free < total:
         raise OutOfSpaceError(
             f"the backup needs {_mib(total)}, but the disk of {printable(target)} has only "
             f"{_mib(free)} free: {_mib(total - free)} are missing",
-            hint="Free some space, or run again without --backup: the source is never written to.",
+            hint=f"Free some space, name a .tar.zst, which is smaller, {_HINT}",
         )
 
 
@@ -126,13 +141,12 @@ def _named(error: OSError, target: str) -> RustAssistantError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpaceError(
             f"the disk of the backup {printable(target)} is full",
-            hint="Free some space, or run again without --backup: the source is never written to.",
+            hint=f"Nothing was changed. Free some space, {_HINT}",
         )
     place = printable(error.filename) if error.filename else printable(target)
     return BackupError(
         f"the backup was not made: {place}: {error.strerror}",
-        hint="Nothing was migrated. Mend this, or run again without --backup: the source is never "
-        "written to.",
+        hint=f"Nothing was changed. Mend this, {_HINT}",
     )
 
 
@@ -140,65 +154,63 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
-def _size(status: os.stat_result) -> int:
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+class Copying:
+    """Copies trees file by file, each read back and compared."""
 
-
-def _walk(directory: str) -> Iterator[_File]:
-    """Everything below a directory, each directory before what is in it."""
-    pending = [directory]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                yield _File(entry.path, status)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(entry.path)
-
-
-class _Copy:
     def __init__(self, total: int, progress: ReportCopied | None) -> None:
         self._total = total
         self._progress = progress
-        self._done = 0
+        self.done = 0
+        self.files = 0
 
     def tree(self, source: str, target: str) -> None:
         """Copy what is in a directory into an existing one, permissions and times included."""
         directories = [(source, target)]
-        for path, status in _walk(source):
-            place = target + path[len(source) :]
-            if stat.S_ISDIR(status.st_mode):
+        for one in walk(source):
+            place = below(target, one.parts)
+            mode = one.status.st_mode
+            if stat.S_ISDIR(mode):
                 os.mkdir(place, 0o700)
-                directories.append((path, place))
-            elif stat.S_ISREG(status.st_mode):
-                self._file(path, place, status)
-            elif stat.S_ISLNK(status.st_mode):
-                os.symlink(os.readlink(path), place)
-                shutil.copystat(path, place, follow_symlinks=False)
-            elif stat.S_ISFIFO(status.st_mode):
+                directories.append((one.path, place))
+            elif stat.S_ISREG(mode):
+                self.file(one.path, place)
+            elif stat.S_ISLNK(mode):
+                os.symlink(os.readlink(one.path), place)
+                shutil.copystat(one.path, place, follow_symlinks=False)
+            elif stat.S_ISFIFO(mode):
                 os.mkfifo(place)
-                shutil.copystat(path, place, follow_symlinks=False)
-            # Sockets and devices are somebody's endpoints: they hold nothing to keep.
+                shutil.copystat(one.path, place, follow_symlinks=False)
         for path, place in reversed(directories):  # last, since filling one changes its times
             shutil.copystat(path, place)
 
-    def _file(self, source: str, target: str, status: os.stat_result) -> None:
-        digest = sha256()
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with (
-            open(os.open(source, flags), "rb") as reader,
-            open(target, "xb") as writer,
-        ):
-            while chunk := reader.read(_CHUNK):
-                digest.update(chunk)
-                writer.write(chunk)
+    def file(self, source: str, target: str) -> None:
+        """Copy one file to a new one, as it is at one moment."""
+        with open(target, "xb") as writer, opened(source) as reader:
+            for _ in range(ATTEMPTS):
+                before = os.fstat(reader.fileno())
+                digest = _pour(reader, writer)
+                if state_of(os.fstat(reader.fileno())) == state_of(before):
+                    break
+                reader.seek(0)
+                writer.seek(0)
+                writer.truncate()
+            else:
+                raise changing(source)
         shutil.copystat(source, target, follow_symlinks=False)
         with open(target, "rb") as copied:
-            check = sha256()
-            while chunk := copied.read(_CHUNK):
-                check.update(chunk)
-        if check.digest() != digest.digest():
-            raise BackupError(f"the copy of {printable(source)} differs from it")
-        self._done += status.st_size
+            if _pour(copied, None) != digest:
+                raise BackupError(f"the copy of {printable(source)} differs from it")
+        self.done += before.st_size
+        self.files += 1
         if self._progress is not None:
-            self._progress(self._done, self._total)
+            self._progress(self.done, self._total)
+
+
+def _pour(reader: IO[bytes], writer: IO[bytes] | None) -> bytes:
+    """Copy all that is left to read; return its SHA-256."""
+    digest = sha256()
+    while chunk := reader.read(_CHUNK):
+        digest.update(chunk)
+        if writer is not None:
+            writer.write(chunk)
+    return digest.digest()
