@@ -25,6 +25,10 @@ from rustassistant.stores.base import Failure, Folder, Problem, Repository, prin
 from rustassistant.stores.json_tree.meta import META_NAME, read_repository
 
 LOCAL_DIRECTORY: Final = ".rustassistant"
+GIT_DIRECTORY: Final = ".git"
+UNFINISHED: Final = ".export-unfinished"
+"""Where files lie that are written but not yet named, in the root of a tree that is exported to."""
+
 _HASH8: Final = re.compile(r"[0-9a-f]{8}")
 _BACKUP: Final = re.compile(r"\.backup(-\d{4}-\d\d-\d\dT\d{6}(-\d+)?)?(\.partial-\w+)?", re.ASCII)
 _TYPES: Final = frozenset(CacheType)
@@ -56,9 +60,12 @@ def walk(root: str) -> _Walk:
     """
     root = _resolved(os.path.abspath(root))
     _check_root(root)
-    for recognizes, lists in _PLACES:
-        if recognizes(root):
-            return lists(root)
+    try:
+        for recognizes, lists in PLACES:
+            if recognizes(root):
+                return lists(root)
+    except OSError as error:  # it could be listed a moment ago
+        raise _unreadable(root, error) from None
     raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
 
 
@@ -89,9 +96,11 @@ def _check_root(root: str) -> None:
     except NotADirectoryError:
         raise NotACacheError(f"the source {printable(root)} is a file, not a cache tree") from None
     except OSError as error:
-        raise SourceUnreadableError(
-            f"the source {printable(root)} cannot be read: {error.strerror}"
-        ) from None
+        raise _unreadable(root, error) from None
+
+
+def _unreadable(root: str, error: OSError) -> SourceUnreadableError:
+    return SourceUnreadableError(f"the source {printable(root)} cannot be read: {error.strerror}")
 
 
 def _is_dot_directory(root: str) -> bool:
@@ -214,7 +223,14 @@ def _without_backups(path: str, names: list[str]) -> Generator[Problem, None, li
     """Directories that are not our own backups, which would come out as further repositories."""
     kept = []
     for name in names:
-        if _BACKUP.fullmatch(name[max(name.rfind(".backup"), 0) :]):
+        if name == GIT_DIRECTORY:
+            continue  # people keep caches under version control
+        if name == UNFINISHED:
+            yield Problem(
+                printable(os.path.join(path, name)),
+                "an export that is under way or was cut off; running it again finishes it",
+            )
+        elif _BACKUP.fullmatch(name[max(name.rfind(".backup"), 0) :]):
             yield Problem(
                 printable(os.path.join(path, name)),
                 "a backup, left alone; name it as a source of its own to migrate it",
@@ -306,7 +322,7 @@ def _why_no_entry(entry: os.DirEntry[str], *, own_files: bool) -> str:
     return ""
 
 
-_PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] = (
+PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] = (
     (holds_local_cache, _repository),
     (_is_dot_directory, _local),
     (_is_local_cache, lambda root: _local_cache(root, os.path.dirname(root))),

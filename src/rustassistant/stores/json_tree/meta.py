@@ -20,6 +20,15 @@ class _Meta(msgspec.Struct):
     repo_path: str | None = None
 
 
+def path_in(text: bytes) -> str | None:
+    """The path that the text of a ``meta.json`` names; None if it can't be told."""
+    try:
+        meta = msgspec.json.decode(text, type=_Meta)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return meta.path or meta.repo_path or None
+
+
 def read_repository(directory: str) -> tuple[Repository, list[Problem]]:
     """The repository of a cache directory; its own path where ``meta.json`` can't tell, and why.
 

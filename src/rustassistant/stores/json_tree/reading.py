@@ -50,7 +50,7 @@ def read_file(path: str, *, directory: int | None = None, now: int | None = None
                 and before.st_mtime_ns == after.st_mtime_ns
                 and before.st_ctime_ns == after.st_ctime_ns
             ):
-                trusted = now is not None and not _is_fresh(after.st_mtime_ns, now)
+                trusted = now is not None and not is_fresh(after.st_mtime_ns, now)
                 return FileText(text, stamp_of(after) if trusted else None)
             os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError as error:
@@ -83,7 +83,8 @@ def _read(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _is_fresh(changed: int, now: int) -> bool:
+def is_fresh(changed: int, now: int) -> bool:
+    """Whether a file that was changed at one time could, at another, change without its time."""
     step = FINE_CLOCK_NS if changed % 10**9 else COARSE_CLOCK_NS
     return changed > now - step
 

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -28,7 +29,7 @@ from rustassistant.stores.base import (
     printable,
 )
 from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, holds_local_cache, walk
-from rustassistant.stores.json_tree.reading import read_file, stamp_of
+from rustassistant.stores.json_tree.reading import is_fresh, read_file, stamp_of
 
 PARTITION_FILES: Final = 512
 """Large enough that handing a partition to a worker costs little beside reading it, small enough
@@ -50,15 +51,28 @@ class JsonPartition(msgspec.Struct, frozen=True):
         """The directory, for people."""
         return printable(self.path)
 
-    def split(self) -> Sequence[JsonPartition]:
-        """Two halves, or itself alone."""
-        middle = len(self.names) // 2
-        if not middle:
-            return [self]
-        return [
-            msgspec.structs.replace(self, names=part)
-            for part in (self.names[:middle], self.names[middle:])
-        ]
+    def part(self, positions: Sequence[int]) -> JsonPartition:
+        """Some of its files."""
+        names = tuple(self.names[position] for position in positions)
+        return msgspec.structs.replace(self, names=names)
+
+    def state(self) -> bytes | None:
+        """Of all its files' stamps; None if a change to one might not show, or it is gone."""
+        now = time.time_ns()
+        digest = blake2b(digest_size=16)
+        try:
+            directory = os.open(self.path, _DIRECTORY)
+            try:
+                for name in self.names:
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    if is_fresh(status.st_mtime_ns, now):
+                        return None
+                    digest.update(stamp_of(status).to_bytes(8, "little", signed=True))
+            finally:
+                os.close(directory)
+        except OSError:
+            return None
+        return digest.digest()
 
     def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
         """Read each file, unless its stamp is the known one."""

@@ -1,0 +1,173 @@
+"""``rustassistant cache export``: what was done, for people and as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rustassistant.cli.migrate_report import tell_failures
+from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
+from rustassistant.cli.stopping import Stop
+from rustassistant.configuration import load
+from rustassistant.errors import InterruptedRunError
+from rustassistant.export import CacheExporter, ExportResult
+from rustassistant.migrate import MigrationProgress
+from rustassistant.stores.base import printable
+from rustassistant.transfer.selection import Selection
+
+EXIT_FAILURES: Final = 3
+EXIT_CONFLICTS: Final = 5
+_NOTES_LISTED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What the command line asked for."""
+
+    source: str
+    destination: str
+    format: str
+    layout: str | None
+    every: bool
+    on_conflict: str
+    dry_run: bool
+    selection: Selection
+    jobs: int | None
+    as_json: bool
+    quiet: bool
+
+    @property
+    def talks(self) -> bool:
+        """Whether people read along."""
+        return not (self.as_json or self.quiet)
+
+
+def default_database() -> str:
+    """What migrations write to: it is the source here, as configured or by default."""
+    return load().cache.destination
+
+
+def run_export(options: ExportOptions) -> int:
+    """Export as asked; return the exit code."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "interrupted; what was written before is whole and stays"
+        ) from None
+
+
+def _run(options: ExportOptions) -> int:
+    stop = Stop()
+    exporter = CacheExporter(
+        options.source,
+        options.destination,
+        format=options.format,
+        layout=options.layout,
+        every=options.every,
+        on_conflict=options.on_conflict,
+        selection=options.selection,
+        jobs=options.jobs,
+        cancelled=stop,
+    )
+    if options.talks:
+        say("📤 Comparing with what is there" if options.dry_run else "📤 Exporting entries...")
+        say(f"  Source: {visible(printable(exporter.source))}")
+        say(f"  Destination: {visible(printable(exporter.destination))}")
+    with (
+        stop.listening(),
+        meter("export", as_json=options.as_json, quiet=options.quiet, last_line=True) as shown,
+    ):
+
+        def progress(now: MigrationProgress) -> None:
+            shown.update(now.done, now.total, now.failed)
+
+        result = exporter.export(progress, dry_run=options.dry_run)
+        shown.update(result.total_entries, result.total_entries, result.total_failed)
+    _tell(exporter, result, options)
+    sys.stdout.flush()
+    if result.total_unresolved:
+        return EXIT_CONFLICTS
+    return EXIT_FAILURES if result.total_failed else 0
+
+
+def _tell(exporter: CacheExporter, result: ExportResult, options: ExportOptions) -> None:
+    if options.talks:
+        _say_result(result, options)
+    tell_failures(result.failures, "could not be exported", as_json=options.as_json)
+    _tell_conflicts(result, options)
+    tell_notes(result.notes, as_json=options.as_json, quiet=options.quiet)
+    if options.as_json:
+        _emit_summary(exporter, result, options)
+
+
+def _say_result(result: ExportResult, options: ExportOptions) -> None:
+    say("\n✓ Nothing was written." if options.dry_run else "\n✓ Export complete!")
+    say(f"  Total entries: {result.total_entries}")
+    say(f"  {'Would be exported' if options.dry_run else 'Exported'}: {result.total_exported}")
+    for name, count in (
+        ("Unchanged", result.total_unchanged),
+        ("Older results left out (--all keeps them)", result.total_superseded),
+        ("Filtered", result.total_filtered),
+        ("Under names of their own", result.total_renamed),
+        ("Conflicts left", result.total_unresolved),
+    ):
+        if count:
+            say(f"  {name}: {count}")
+    say(f"  Failed: {result.total_failed}")
+    if result.replaced_in is not None:
+        say(f"  Replaced files: {result.total_replaced}, kept in {visible(result.replaced_in)}")
+
+
+def _tell_conflicts(result: ExportResult, options: ExportOptions) -> None:
+    if options.as_json:
+        for path, text in result.conflicts:
+            emit("status", phase="conflict", path=path, note=text)
+        return
+    for path, text in result.conflicts[:LISTED]:
+        warn(f"  Conflict: {visible(path)}: {text}")
+    if result.total_conflicts > min(LISTED, len(result.conflicts)):
+        warn(f"  … and {result.total_conflicts - LISTED} more conflicts")
+
+
+def tell_notes(notes: Sequence[tuple[str, str]], *, as_json: bool, quiet: bool) -> None:
+    """Oddities that lost nothing: a few show what they are about."""
+    if as_json:
+        for path, text in notes:
+            emit("status", phase="note", path=path, note=text)
+        return
+    if quiet:
+        return
+    for path, text in notes[:_NOTES_LISTED]:
+        warn(f"  Note: {visible(path)}: {visible(text)}")
+    if len(notes) > _NOTES_LISTED:
+        warn(f"  … and {len(notes) - _NOTES_LISTED} more notes")
+
+
+def _emit_summary(exporter: CacheExporter, result: ExportResult, options: ExportOptions) -> None:
+    emit(
+        "summary",
+        source=printable(exporter.source),
+        destination=printable(exporter.destination),
+        format=exporter.format.value,
+        dry_run=options.dry_run,
+        total_entries=result.total_entries,
+        total_exported=result.total_exported,
+        total_unchanged=result.total_unchanged,
+        total_superseded=result.total_superseded,
+        total_filtered=result.total_filtered,
+        total_unresolved=result.total_unresolved,
+        total_failed=result.total_failed,
+        total_renamed=result.total_renamed,
+        total_replaced=result.total_replaced,
+        total_conflicts=result.total_conflicts,
+        replaced_in=result.replaced_in,
+        destination_size=result.destination_size,
+        seconds=round(result.seconds, 3),
+        failures=[
+            {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
+            for one in result.failures
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Single files for other programs: JSON Lines, which can be read back, and Parquet."""
