@@ -12,12 +12,28 @@ import pytest
 import rustassistant
 
 PUBLIC = {
+    "AnalysisCache",
+    "CacheExporter",
+    "CacheImporter",
     "CacheMigrator",
+    "CacheStatistics",
     "CacheType",
+    "CacheVerifier",
+    "CachedAnalysis",
+    "Computed",
+    "DamagedEntryWarning",
+    "ExportResult",
+    "ImportResult",
+    "MigrationConflict",
     "MigrationFailure",
     "MigrationProgress",
     "MigrationResult",
+    "NotKeptWarning",
+    "OnConflict",
+    "Rehearsal",
     "RustAssistantError",
+    "Selection",
+    "Spending",
     "Verification",
     "__version__",
 }
@@ -66,7 +82,7 @@ def test_star_import_brings_all_of_them_and_nothing_else() -> None:
     assert set(got.split()) == PUBLIC
 
 
-def test_importing_the_package_imports_nothing_of_it() -> None:
+def test_importing_the_package_imports_little_of_it() -> None:
     got = in_a_new_process(
         "import sys\n"
         "before = set(sys.modules)\n"
@@ -76,7 +92,7 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
         "new = set(sys.modules) - before\n"
         "print(*sorted(n for n in new if n in heavy or n.startswith('rustassistant.')))"
     )
-    assert got == "\n"
+    assert got == "rustassistant.version\n"
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
@@ -107,7 +123,7 @@ def test_type_checkers_see_the_same_names() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rustassistant.")
         for alias in node.names
     }
-    assert imported == PUBLIC - {"__version__"}
+    assert imported == PUBLIC
     assert (Path(rustassistant.__file__).parent / "py.typed").exists()
 
 

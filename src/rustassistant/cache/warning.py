@@ -1,0 +1,24 @@
+"""Telling a program of what it need not stop for: as Python warnings, and to a log."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Final
+
+LOGGER: Final = logging.getLogger("rustassistant")
+LOGGER.addHandler(logging.NullHandler())  # heard by programs that log, not printed to others
+
+
+class DamagedEntryWarning(UserWarning):
+    """An entry was found damaged. It counts as a miss; a wrong answer is never given."""
+
+
+class NotKeptWarning(UserWarning):
+    """A result was computed, and returned, but it could not be kept: it will be paid for again."""
+
+
+def warn(kind: type[UserWarning], text: object) -> None:
+    """Tell it in both ways. Python shows a warning once for each text."""
+    LOGGER.warning("%s", text)
+    warnings.warn(str(text), kind, stacklevel=2)

@@ -1,0 +1,142 @@
+"""Entries that programs set and remove, in the transaction of the one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from rustassistant.codec import Dictionary, Encoder
+from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
+from rustassistant.stores.base import Folder, Repository
+from rustassistant.stores.live import Filter
+from rustassistant.stores.sqlite.live_reader import matching
+from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
+from rustassistant.stores.sqlite.trash import SUPERSEDED
+from rustassistant.stores.sqlite.writer import SqliteWriter
+
+DELETED: Final = "deleted"
+"""Why an entry is in the trash: a program or a person said so."""
+
+_DIRECTORY_DIGITS: Final = 8
+_REPOSITORIES: Final = """
+SELECT r.id, r.path, r.directory, d.layout, d.cache_type FROM repositories r
+LEFT JOIN folders d ON d.repository_id = r.id AND d.subfolder = ''
+WHERE r.path = ? ORDER BY r.id
+"""
+_SAME: Final = f"""
+SELECT e.id, e.analyzed_at, e.result_digest FROM files f
+CROSS JOIN entries e ON e.file_id = f.id
+CROSS JOIN folders d ON d.id = e.folder_id
+CROSS JOIN producers p ON p.id = e.producer_id
+WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.place = ? AND f.hash = ? AND f.path = ?
+  AND d.cache_type = ? AND p.model = ? AND ifnull(p.prompt_hash, '') = ?
+  AND ifnull(p.schema_version, 1) = ? AND e.id NOT IN (SELECT entry_id FROM trash)
+"""
+_Same = tuple[int, int, bytes]
+
+
+class Additions:
+    """Puts entries of programs into the tables, each into the folder that is its own.
+
+    What they supersede goes to the trash at the end, by `settle`, before the commit.
+    """
+
+    def __init__(
+        self, writer: SqliteWriter, connection: apsw.Connection, encoders: Encoders
+    ) -> None:
+        self._writer = writer
+        self._execute = connection.execute
+        self._encode = encoders.encoder(writer.dictionaries()).encode
+        self._put: dict[tuple[str, ...], Entry] = {}
+
+    def add(self, entry: Entry, *, set_now: bool) -> None:
+        """Put an entry. With ``set_now`` it is made newer than all with its identity.
+
+        A clock that was set back must not make what a program sets now lose to what it set before.
+        """
+        if set_now:
+            latest = max((time_ for _, time_, _ in self._same(entry)), default=None)
+            if latest is not None and latest >= entry.analyzed_at:
+                entry = msgspec.structs.replace(entry, analyzed_at=latest + 1)
+        self._writer.put(self._folder(entry), [self._encode(entry, name=None, stamp=None)])
+        self._put[entry.identity] = entry
+
+    def settle(self) -> None:
+        """Leave one entry under each identity: the newest, as for any two that differ."""
+        for entry in self._put.values():
+            same = sorted(self._same(entry), key=lambda row: (row[1], row[2], row[0]))
+            if same[1:]:
+                self._writer.throw_away([row[0] for row in same[:-1]], reason=SUPERSEDED)
+        self._put.clear()
+
+    def remove(self, wanted: Filter) -> int:
+        """Put these entries into the trash."""
+        ids: list[list[int]] = []
+        for sharing in (False, True):
+            sql, values = matching(wanted, sharing=sharing)
+            found: Iterable[Any] = self._execute(sql, values)
+            ids.append([row[0] for row in found])
+        entries, copies = ids
+        self._writer.throw_away(entries, copies, reason=DELETED)
+        return len(entries) + len(copies)
+
+    def _folder(self, entry: Entry) -> Folder:
+        """Where other entries of its repository lie; else where the Rust program would look."""
+        rows = self._folders_of(entry)
+        digits = sha256(entry.repository.encode()).hexdigest()[:_DIRECTORY_DIGITS]
+        directory: str | None = digits
+        layout: str | None = "centralized"
+        if rows:
+            _, _, directory, layout, _ = max(
+                rows, key=lambda row: (row[4] == entry.cache_type, row[2] == digits, -row[0])
+            )
+        if layout is None:
+            layout = "local" if directory is None else "centralized"
+        return Folder(Repository(entry.repository, directory), entry.cache_type, layout)
+
+    def _same(self, entry: Entry) -> Sequence[_Same]:
+        """Live entries with that one's identity, whatever directory their repository has."""
+        ids = {row[0] for row in self._folders_of(entry)}
+        version = entry.schema_version
+        found: list[Any] = [
+            row
+            for repository_id in ids
+            for row in self._execute(
+                _SAME,
+                (
+                    entry.file_hash[:HASH_PREFIX],
+                    place_of(repository_id, entry.file_path),
+                    entry.file_hash,
+                    entry.file_path,
+                    entry.cache_type,
+                    entry.model,
+                    entry.prompt_hash or "",
+                    DEFAULT_SCHEMA_VERSION if version is None else version,
+                ),
+            ).fetchall()
+        ]
+        return found
+
+    def _folders_of(self, entry: Entry) -> list[Any]:
+        rows: list[Any] = self._execute(_REPOSITORIES, (entry.repository,)).fetchall()
+        return rows
+
+
+class Encoders:
+    """Keeps the compressor of the dictionaries that were last in use: making one takes long."""
+
+    def __init__(self) -> None:
+        self._dictionaries: Sequence[Dictionary] | None = None
+        self._encoder = Encoder()
+
+    def encoder(self, dictionaries: Iterable[Dictionary]) -> Encoder:
+        """One for these dictionaries."""
+        dictionaries = list(dictionaries)
+        if dictionaries != self._dictionaries:
+            self._encoder = Encoder(dictionaries=dictionaries)
+            self._dictionaries = dictionaries
+        return self._encoder
