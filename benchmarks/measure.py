@@ -1,4 +1,8 @@
-"""Run a command to its end and say what it took, its child processes included."""
+"""Run a command to its end and say what it took, its child processes included.
+
+Memory is added up by looking at all processes every fiftieth of a second, which itself takes time
+from a machine with few processors: so only where memory is what is asked for.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,32 @@ from typing import NamedTuple
 
 
 class Taken(NamedTuple):
-    """Wall and processor seconds, and the most memory all its processes held at once, in bytes."""
+    """Wall and processor seconds, and the most memory all its processes held at once, in bytes:
+    0 if that was not asked for, or can't be told on this system."""
 
     seconds: float
     cpu: float
     memory: int
 
 
-def run(command: Sequence[str | Path]) -> Taken:
-    """Run to the end; raises CalledProcessError if it fails."""
-    started = time.perf_counter()
+def run(command: Sequence[str | Path], *, watch_memory: bool = False) -> Taken:
+    """Run to the end; raises CalledProcessError if it fails.
+
+    What others left to be written is written first: it must not count as this command's.
+    """
+    os.sync()
     before = os.times()
+    started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = [0]
     sampler = threading.Thread(target=_sample, args=(process, peak), daemon=True)
-    sampler.start()
+    if watch_memory:
+        sampler.start()
     status = process.wait()
     seconds = time.perf_counter() - started
     after = os.times()
-    sampler.join()
+    if watch_memory:
+        sampler.join()
     if status:
         raise subprocess.CalledProcessError(status, list(map(str, command)))
     cpu = after.children_user + after.children_system
