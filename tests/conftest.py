@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest.register_assert_rewrite("stores.store_suite", "support")
+pytest.register_assert_rewrite("stores.store_suite", "support", "faults")
+pytest_plugins = ["faults.counting"]
 
 from support import SHARED  # noqa: E402 - its asserts are to show values
 
