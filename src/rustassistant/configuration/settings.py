@@ -134,7 +134,7 @@ SETTINGS: Final = (
         "max_size",
         size(),
         _always(None),
-        "How large the database may grow; without limit unless set.",
+        "What live entries may take: above it, migrating evicts; without limit unless set.",
     ),
     Setting(
         "budget",

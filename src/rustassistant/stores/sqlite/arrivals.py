@@ -22,7 +22,7 @@ from rustassistant.stores.sqlite.rivals import Rival, alike, find_copy, is_equal
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 from rustassistant.stores.sqlite.totals import Totals, month_of, sums_of
-from rustassistant.stores.sqlite.trash import SUPERSEDED, promote, take_back, throw_away
+from rustassistant.stores.sqlite.trash import EVICTED, SUPERSEDED, promote, take_back, throw_away
 
 _OWNERS_AT_ONCE: Final = 256
 _FIND_OWNERS: Final = f"""
@@ -43,6 +43,10 @@ _ADD_COPY: Final = """
 INSERT INTO copies (entry_id, folder_id, file_id, analyzed_at, source_name, source_stamp, seal)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 """
+_STAY_REMOVED: Final = (None, SUPERSEDED, EVICTED)
+"""Reasons for being in the trash, or none, that hold when the entry is migrated again: what was
+removed by hand comes back, but what made room would have to go again after each run."""
+
 _SHARED_ROW_SAVES: Final = 44
 """Bytes that a row of ``copies`` takes less than one of ``entries``: the digest, its prefix in
 the index, and the columns that it does not repeat."""
@@ -176,7 +180,7 @@ class Arrivals:
         ]
         if not equal:
             return None
-        removed = {rival.entry_id for rival in equal if rival.removed not in (None, SUPERSEDED)}
+        removed = {rival.entry_id for rival in equal if rival.removed not in _STAY_REMOVED}
         for entry_id in removed:  # whoever migrates it again wants it back
             take_back(self._totals, entry_id)
         outcome = Outcome.MIGRATED if removed else Outcome.UNCHANGED

@@ -38,6 +38,10 @@ FILES_OF_COPIES_FIRST: Final = (
 IS_LIVE: Final = "e.id NOT IN (SELECT entry_id FROM trash)"
 IS_KEPT: Final = "e.id NOT IN (SELECT entry_id FROM trash WHERE reason <> 'superseded')"
 """Live, or in the trash only because another result is preferred: nobody has removed it."""
+IS_KNOWN: Final = (
+    "e.id NOT IN (SELECT entry_id FROM trash WHERE reason NOT IN ('superseded', 'evicted'))"
+)
+"""Of these, its file need not be read again: a migration would not bring it back."""
 
 
 def entry_sql(source: str = ENTRIES_FIRST, *, more: str = "") -> str:

@@ -17,24 +17,23 @@ from rustassistant.entry_json import file_name
 from rustassistant.stores.base import Folder, Known, Put, Rules, Run, RunNote
 from rustassistant.stores.sqlite.arrivals import Arrivals
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.rows import IS_KEPT, EntryReader, checked
+from rustassistant.stores.sqlite.rows import IS_KNOWN, EntryReader, checked
 from rustassistant.stores.sqlite.run_log import RunLog, last_notes
 from rustassistant.stores.sqlite.totals import Totals
-from rustassistant.stores.sqlite.trash import SUPERSEDED, promote, take_back, throw_away
+from rustassistant.stores.sqlite.trash import promote, take_back, throw_away
 
 _CHECKPOINT_BYTES: Final = 32 * 2**20
 """The log's size from which it is folded into the file: rarer is faster, and takes more room."""
 
 _KNOWN: Final = f"""
 SELECT f.path, e.source_name, e.source_stamp FROM entries e JOIN files f ON f.id = e.file_id
-WHERE e.folder_id = ?1 AND e.source_stamp IS NOT NULL AND {IS_KEPT}
+WHERE e.folder_id = ?1 AND e.source_stamp IS NOT NULL AND {IS_KNOWN}
 UNION ALL
 SELECT f.path, c.source_name, c.source_stamp
 FROM copies c JOIN entries e ON e.id = c.entry_id
 JOIN files f ON f.id = ifnull(c.file_id, e.file_id)
-WHERE c.folder_id = ?1 AND c.source_stamp IS NOT NULL AND {IS_KEPT}
+WHERE c.folder_id = ?1 AND c.source_stamp IS NOT NULL AND {IS_KNOWN}
 """
-"""What was removed by hand is not known: it is to come back when it is migrated again."""
 
 
 class _KnownRow(NamedTuple):

@@ -1,0 +1,122 @@
+"""``rustassistant cache pin``: what is to stay, whatever the size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from rustassistant.cli.entries import UNKNOWN, item_fields, when
+from rustassistant.cli.readable import counted
+from rustassistant.cli.render import emit, say, visible, warn
+from rustassistant.cli.tables import Column, Gives, say_table
+from rustassistant.errors import DamagedError, UsageError
+from rustassistant.retention import list_pins, pin, unpin
+from rustassistant.stores.base import printable
+from rustassistant.stores.sqlite.browsing import Item
+from rustassistant.timestamps import format_rfc3339
+from rustassistant.transfer.selection import ALL, Selection
+
+EXIT_FAILURES: Final = 3
+_PAGE: Final = 1000
+
+_COLUMNS: Final = (
+    Column("ID", is_number=True),
+    Column("pinned (UTC)"),
+    Column("type"),
+    Column("file", gives=Gives.START),
+    Column("repository", gives=Gives.START),
+    Column("model", gives=Gives.END),
+    Column("tokens", is_number=True),
+    Column("in the trash"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PinOptions:
+    """What the command line asked for."""
+
+    database: str
+    targets: tuple[str, ...]
+    selection: Selection
+    remove: bool
+    list: bool
+    as_json: bool
+    quiet: bool
+
+
+def run_pin(options: PinOptions) -> int:
+    """Pin, unpin or list; return the exit code."""
+    selection = None if options.selection == ALL else options.selection
+    if options.list:
+        if options.remove:
+            raise UsageError("--list and --remove are two things", hint="Give one of them.")
+        return _list(options, selection)
+    if not options.targets and selection is None:
+        raise UsageError(
+            "nothing says what to pin",
+            hint="Give IDs from `rustassistant cache list`, files, or filters; --list shows pins.",
+        )
+    act = unpin if options.remove else pin
+    meant, changed = act(options.database, options.targets, selection)
+    if options.as_json:
+        emit(
+            "summary",
+            database=printable(options.database),
+            removed=options.remove,
+            entries=meant,
+            changed=changed,
+        )
+    elif not options.quiet:
+        verb = "Unpinned" if options.remove else "Pinned"
+        rest = meant - changed
+        others = f" ({rest:,} {'were not pinned' if options.remove else 'were already'})"
+        say(f"✓ {verb} {counted(changed, 'entry')}{others if rest else ''}")
+    return 0
+
+
+def _list(options: PinOptions, selection: Selection | None) -> int:
+    with list_pins(options.database, options.targets, selection) as found:
+        shown, damaged = _print(found, as_json=options.as_json)
+    if options.as_json:
+        emit("summary", database=printable(options.database), entries=shown, damaged=damaged)
+    elif not shown and not damaged:
+        say("Nothing is pinned.")
+    return EXIT_FAILURES if damaged else 0
+
+
+def _print(found: Iterator[tuple[Item, int] | DamagedError], *, as_json: bool) -> tuple[int, int]:
+    shown = damaged = 0
+    while page := list(islice(found, _PAGE)):
+        rows = []
+        for one in page:
+            if isinstance(one, DamagedError):
+                damaged += 1
+                warn(f"✗ {visible(one.message)}")
+                if as_json:
+                    emit("error", error="DamagedError", message=one.message)
+                continue
+            shown += 1
+            item, pinned_at = one
+            if as_json:
+                at = format_rfc3339(pinned_at)
+                emit("entry", **item_fields(item), pinned_at=at, reason=item.removed)
+            else:
+                rows.append(_row(item, pinned_at))
+        if rows:
+            say_table(_COLUMNS, rows)
+    return shown, damaged
+
+
+def _row(item: Item, pinned_at: int) -> tuple[str, ...]:
+    return (
+        str(item.id),
+        when(pinned_at),
+        item.cache_type,
+        item.file_path,
+        item.repository,
+        item.model,
+        UNKNOWN if item.tokens_used is None else f"{item.tokens_used:,}",
+        item.removed or "",
+    )
