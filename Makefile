@@ -6,14 +6,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := $(VENV)/.run-installed
 DEV    := $(VENV)/.dev-installed
+BENCH  := $(VENV)/.bench-installed
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test torture lint bench docs clean
 
 help:
 	@echo "make demo     migrate the example cache, with backup and verification, and look up a hit"
 	@echo "make test     run the tests"
+	@echo "make torture  crash, cut the power, fail and kill ten times as often as the tests do"
 	@echo "make lint     ruff, strict types, import layers"
-	@echo "make bench    compare speed and size with tar and the published algorithm"
+	@echo "make bench    measure against tar, sqlite-utils, diskcache, DuckDB, the published algorithm"
 	@echo "make docs     write docs/cli.md anew from the command's own help"
 
 $(VENV)/bin/python:
@@ -31,11 +33,18 @@ $(DEV): pyproject.toml | $(RUN)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
+$(BENCH): pyproject.toml | $(RUN)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group bench
+	@touch $@
+
 demo: $(RUN)
 	@$(BIN)/python examples/demo.py
 
 test: $(DEV)
 	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+torture: $(DEV)
+	@RUSTASSISTANT_TORTURE=10 $(BIN)/python -m pytest tests/faults -n auto --dist worksteal $(ARGS)
 
 lint: $(DEV)
 	@$(BIN)/ruff check .
@@ -43,8 +52,8 @@ lint: $(DEV)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(DEV)
-	@$(BIN)/python benchmarks/migration.py --save $(ARGS)
+bench: $(BENCH)
+	@$(BIN)/python benchmarks/run.py --save $(ARGS)
 
 docs: $(DEV)
 	@$(BIN)/python docs/generate_cli.py > docs/cli.md.new

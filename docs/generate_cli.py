@@ -29,7 +29,7 @@ def _default(option: Any) -> str:
     shown = option.show_default
     if isinstance(shown, str):
         return f"`{shown}`" if "/" in shown else shown
-    if option.is_flag or option.default is None:
+    if getattr(option, "is_flag", False) or option.default is None:
         return ""
     return str(option.default)
 

@@ -101,11 +101,11 @@ class Encoder:
     """Turns entries into records. Not for two threads at once: it reuses its contexts."""
 
     def __init__(self, *, level: int = DEFAULT_LEVEL, dictionaries: Iterable[Dictionary] = ()):
-        self._plain = _compressor(level, None)
+        self._plain = compressor(level, None)
         self._by_type = {
             dictionary.cache_type: (
                 dictionary.id,
-                _compressor(level, zstandard.ZstdCompressionDict(dictionary.data)),
+                compressor(level, zstandard.ZstdCompressionDict(dictionary.data)),
             )
             for dictionary in dictionaries
         }
@@ -146,9 +146,10 @@ class Encoder:
         )
 
 
-def _compressor(
+def compressor(
     level: int, dictionary: zstandard.ZstdCompressionDict | None
 ) -> zstandard.ZstdCompressor:
+    """Makes frames as all of ours are (see above). Not for two threads at once."""
     return zstandard.ZstdCompressor(
         level=level,
         dict_data=dictionary,
@@ -218,8 +219,8 @@ def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None
         dictionary = zstandard.train_dictionary(size, training)
     except zstandard.ZstdError:
         return None  # zstd found too little in common
-    plain = _compressor(DEFAULT_LEVEL, None)
-    primed = _compressor(DEFAULT_LEVEL, dictionary)
+    plain = compressor(DEFAULT_LEVEL, None)
+    primed = compressor(DEFAULT_LEVEL, dictionary)
     saved = sum(len(plain.compress(text)) - len(primed.compress(text)) for text in held_out)
     data = dictionary.as_bytes()
     return data if saved / len(held_out) * expected > len(data) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -25,6 +26,21 @@ class UsageError(RustAssistantError):
     """The call itself makes no sense: options that exclude each other, a value out of range."""
 
     exit_code = 2
+
+
+class ConfigurationError(RustAssistantError):
+    """The configuration can't be read, or something in it is not known or not allowed.
+
+    ``problems`` are all there are, each on a line that names the place; the message is the first.
+    """
+
+    exit_code = 2
+    default_hint = "rustassistant config --help and docs/configuration.md say what may stand there."
+
+    def __init__(self, problems: Sequence[str], *, hint: str | None = None) -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more, hint=hint)
+        self.problems = tuple(problems)
 
 
 class NotFoundError(RustAssistantError):
@@ -85,6 +101,12 @@ class LockedError(RustAssistantError):
     default_hint = "Wait until it has finished, then run the same command again."
 
 
+class UnreachableSizeError(RustAssistantError):
+    """Even without all that may be evicted the database would be larger than was asked for."""
+
+    default_hint = "Nothing was evicted. Name a larger size, unpin entries, or widen the filters."
+
+
 class DamagedError(RustAssistantError):
     """Bytes read back are not the bytes that were written."""
 
@@ -92,8 +114,43 @@ class DamagedError(RustAssistantError):
     default_hint = "Keep the file as it is, and migrate again from the JSON cache into a new one."
 
 
+class ConflictError(RustAssistantError):
+    """Results under one identity differ, and the user asked to be told instead of choosing."""
+
+    exit_code = 5
+    default_hint = (
+        "Nothing was changed. Choose with --on-conflict newest, oldest or keep-both; whichever "
+        "does not answer is kept in the trash."
+    )
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, conflicts: Sequence[object] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.conflicts = tuple(conflicts)
+
+
+class ChangedSourceError(RustAssistantError):
+    """The source is not what it was when the plan was made."""
+
+    default_hint = "Make a new plan with --plan; nothing was changed."
+
+
 class BackupError(RustAssistantError):
     """The backup could not be made, or its copy differs from the source."""
+
+
+class RestoreError(RustAssistantError):
+    """The backup could not be restored. What lay in its place lies there still."""
+
+
+class OccupiedError(RestoreError):
+    """Something lies where the backup is to go, and nobody said that it may be replaced."""
+
+    default_hint = (
+        "Name another place, or add --force: what lies there is then kept beside it under a name "
+        "with the date."
+    )
 
 
 class InterruptedRunError(RustAssistantError):
@@ -101,6 +158,14 @@ class InterruptedRunError(RustAssistantError):
 
     exit_code = 130
     default_hint = "Run the same command again: it goes on where it stopped."
+
+
+class UnsuitableResultError(UsageError):
+    """A result that JSON would not give back as it was. It was paid for: ``value`` holds it."""
+
+    def __init__(self, message: str, *, hint: str | None = None, value: object) -> None:
+        super().__init__(message, hint=hint)
+        self.value = value
 
 
 class EntryError(RustAssistantError):
@@ -115,3 +180,7 @@ class WorkersUnavailableError(RustAssistantError):
 
 class WorkerDiedError(RustAssistantError):
     """A worker process ended before it answered (killed, out of memory)."""
+
+
+class UnsafeSyncError(RustAssistantError):
+    """Syncing now could lose results on a side that is as it should be. Nothing was done."""

@@ -28,9 +28,11 @@ def short_count(count: int) -> str:
     amount = float(count)
     if count < 10_000:
         return f"{count:,}"
-    for unit in ("k", "M", "G", "T"):
+    unit = "T"
+    for name in ("k", "M", "G", "T"):
         amount /= 1000
         if amount < 999.95:
+            unit = name
             break
     return f"{amount:.1f}{unit}"
 

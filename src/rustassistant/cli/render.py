@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
-from rustassistant.errors import RustAssistantError
+from rustassistant.errors import ConfigurationError, RustAssistantError
 
 LISTED: Final = 200
 """Failures and differences that are printed; ``--json`` has the rest."""
@@ -41,6 +41,7 @@ def visible(text: str) -> str:
 
 def print_error(error: RustAssistantError, *, as_json: bool) -> None:
     """What stopped the command, and what to do about it."""
+    several = {"problems": error.problems} if isinstance(error, ConfigurationError) else {}
     if as_json:
         emit(
             "error",
@@ -48,8 +49,10 @@ def print_error(error: RustAssistantError, *, as_json: bool) -> None:
             message=error.message,
             hint=error.hint,
             exit_code=error.exit_code,
+            **several,
         )
-    warn(f"✗ {visible(error.message)}")
+    for problem in several.get("problems", (error.message,)):
+        warn(f"✗ {visible(problem)}")
     if error.hint:
         warn(f"  Hint: {visible(error.hint)}")
 

@@ -32,6 +32,7 @@ from rustassistant.stores.json_tree.standing import Standing
 from rustassistant.stores.renaming import exchange, rename_new
 
 _META: Final = META_NAME.encode()
+_FEW: Final = 50
 _OPEN_FILES: Final = "/proc/self/fd"
 _CHANGED: Final = "was changed by somebody else meanwhile: left for the next run"
 _FATAL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
@@ -43,7 +44,8 @@ Expected = Callable[[bytes], bool]
 class Change(NamedTuple):
     """One file: ``number`` is where its new text was staged, None to remove it.
 
-    ``expected`` judges the text that has the name now, None if the name is to be free. What leaves
+    ``expected`` judges the text that has the name now, None if the name is to be free; ``is_news``
+    says whether a text that has it all the same has come since the tree was listed. What leaves
     goes to the trash if ``keeps``, and stays under a name of its own if ``beside``.
     """
 
@@ -53,6 +55,7 @@ class Change(NamedTuple):
     digest: bytes
     repository: str
     expected: Expected | None = None
+    is_news: Expected | None = None
     keeps: bool = True
     beside: bool = False
 
@@ -66,6 +69,7 @@ class TreeChanges:
         self._numbers = 0
         self._trash: str | None = None
         self._touched: set[tuple[bytes, ...]] = set()
+        self._unsettled: set[int] = set()
         self._owned: set[tuple[bytes, ...]] = set()
 
     @property
@@ -81,15 +85,22 @@ class TreeChanges:
         """Put a text where nobody looks."""
         self._numbers += 1
         self._root.write(self._numbers, text)
+        self._unsettled.add(self._numbers)
         return self._numbers
 
-    def drop(self, number: int) -> None:
-        """Forget it."""
-        self._root.drop(number)
-
     def settle(self) -> None:
-        """Make all that was staged durable: one wait for the disk, not one for each file."""
-        os.sync()
+        """Make all that was staged durable: of many files, with one wait for the whole disk."""
+        if len(self._unsettled) > _FEW:
+            os.sync()
+        else:
+            for number in self._unsettled:
+                path = os.path.join(self._root.path, UNFINISHED, str(number))
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        self._unsettled.clear()
 
     def do(self, change: Change) -> None:
         """Make one change. Raises EntryError, saying why, if it can't be made; nothing is then."""
@@ -148,7 +159,7 @@ class TreeChanges:
                     raise EntryError("its directory belongs to another repository")
             elif change.place.meta is not None:
                 number = self.stage(change.place.meta)
-                os.sync()
+                self.settle()
                 with suppress(Taken):
                     self._root.name(number, directory, _META)
                 os.fsync(directory)
@@ -164,10 +175,12 @@ class TreeChanges:
             try:
                 self._root.name(number, directory, name)
             except Taken:
-                with suppress(EntryError):
-                    if sha256(present(directory, name) or b"").digest() == change.digest:
-                        self._root.drop(number)
-                        return
+                there = _present(directory, name)
+                if sha256(there).digest() == change.digest:
+                    self._root.drop(number)
+                    return
+                if change.is_news is not None and change.is_news(there):
+                    raise EntryError(_CHANGED) from None
             else:
                 return
         raise EntryError("another file has the name that is meant for it")
@@ -270,6 +283,13 @@ class TreeChanges:
             return os.path.join(_OPEN_FILES, str(directory), os.fsdecode(name))
         below = os.fsdecode(b"/".join((*parts, name)))
         return os.path.join(self._root.path if root is None else root, below)
+
+
+def _present(directory: int, name: bytes) -> bytes:
+    try:
+        return present(directory, name) or b""
+    except EntryError:
+        return b""
 
 
 def _text(path: str) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from secrets import token_hex
 from typing import Final
@@ -23,8 +24,11 @@ _under_construction: Final[set[str]] = set()
 """Files that threads of this process are making at this moment."""
 
 
-def create(path: str) -> None:
-    """Make the file whole under another name, then give it its own: it is never half there."""
+def create(path: str, write_schema: Callable[[str], None] | None = None) -> None:
+    """Make the file whole under another name, then give it its own: it is never half there.
+
+    ``write_schema`` fills the empty file at a path; without it, the tables are ours.
+    """
     directory, name = os.path.split(path)
     _make_directories(directory)
     prefix = os.path.join(directory, f".{name[:_NAME_PART]}.new-")
@@ -33,13 +37,13 @@ def create(path: str) -> None:
     _under_construction.add(temporary)
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        _write_schema(temporary)
+        (write_schema or _write_schema)(temporary)
         _publish(temporary, path)
     except OSError as error:
         raise from_os_error(path, error) from None
     finally:
         for suffix in ("", "-journal", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # on a failing disk; the next run removes what is stale
                 os.unlink(temporary + suffix)
         _under_construction.discard(temporary)
 
@@ -48,10 +52,13 @@ def _write_schema(path: str) -> None:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.execute(f"PRAGMA page_size={PAGE_SIZE}; PRAGMA synchronous=FULL")
-        with connection:
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute(TABLES)
+        # Not `with connection`: SQLite itself has undone what a full disk stopped, and a second
+        # undoing would fail, and hide the reason.
+        connection.execute("BEGIN")
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute(TABLES)
+        connection.execute("COMMIT")
         connection.pragma("journal_mode", "wal")
     finally:
         connection.close()
@@ -72,6 +79,7 @@ def _publish(temporary: str, path: str) -> None:
         for suffix in ("-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
                 os.rename(path + suffix, f"{path}{suffix}.orphan-{token_hex(4)}")
+        os.fsync(directory)  # that its journal is gone: later on, nobody would look for it
         os.rename(temporary, path)
         os.fsync(directory)
     finally:

@@ -23,7 +23,8 @@ from rustassistant.stores.sqlite.surroundings import lock_holder
 
 NOT_A_DATABASE_HINT: Final = (
     "Name a file that rustassistant made, or a new name for it to make one; this file was left as "
-    "it is. (RustAssistant's own cache.db is of another kind: keep it, and name another file.)"
+    "it is. (The Rust program's own cache.db is of another kind: give it with --source instead, to "
+    "move what it holds into a file of ours.)"
 )
 
 

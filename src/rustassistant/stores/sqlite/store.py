@@ -5,34 +5,58 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import apsw
 
 from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError, RustAssistantError
-from rustassistant.stores.base import Candidate, Folder, Query, Repository, StoreInfo, printable
+from rustassistant.stores.base import (
+    Candidate,
+    Folder,
+    Held,
+    Partition,
+    Query,
+    Repository,
+    Rules,
+    StoreInfo,
+    Survey,
+    Tree,
+    printable,
+)
 from rustassistant.stores.sqlite.connection import (
     check_writable,
     open_for_reading,
     open_for_writing,
 )
+from rustassistant.stores.sqlite.held import HeldReader
 from rustassistant.stores.sqlite.naming import errors_named, nearest_directory
-from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
+from rustassistant.stores.sqlite.partitions import partitions, survey
+from rustassistant.stores.sqlite.rehearsal import Rehearsal, rehearse
+from rustassistant.stores.sqlite.rows import (
+    FILES_FIRST,
+    IS_LIVE,
+    EntryReader,
+    entry_sql,
+)
+from rustassistant.stores.sqlite.schema import HASH_PREFIX
+from rustassistant.stores.sqlite.surroundings import file_state
 from rustassistant.stores.sqlite.writer import SqliteWriter
 
 _BY_HASH: Final = f"WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.hash = ?"
-_FILES_FIRST: Final = "files f CROSS JOIN entries e ON e.file_id = f.id"
-_ENTRIES_FIRST: Final = "entries e JOIN files f ON f.id = e.file_id"
 
 
 class SqliteStore:
-    """A cache database at ``path``. Opens it for each operation, and keeps nothing open."""
+    """A cache database at ``path``. Opens it for each operation, and keeps nothing open.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    As a source it lists live entries; with ``superseded``, also those of which another result is
+    preferred: they came from files, too.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, superseded: bool = False) -> None:
         self.path = os.path.realpath(path)
+        self._superseded = superseded
 
     def info(self) -> StoreInfo:
         """Where it is and its size, the write-ahead log included. A missing one has size 0."""
@@ -46,16 +70,28 @@ class SqliteStore:
         """Raise now what opening the writer would raise later. Makes nothing."""
         check_writable(self.path)
 
+    def survey(self) -> Survey:
+        """Count its live entries, and pick samples of them."""
+        return survey(self.path)
+
+    def partitions(self) -> Iterator[Partition]:
+        """List its entries, at each place where they lay."""
+        return partitions(self.path, superseded=self._superseded)
+
+    def tree(self) -> Tree:
+        """The one file."""
+        return Tree(self.path)
+
     def room(self) -> int | None:
         """Free bytes on its disk, for users like us."""
         return shutil.disk_usage(nearest_directory(self.path)).free
 
     @contextmanager
-    def writer(self) -> Iterator[SqliteWriter]:
+    def writer(self, rules: Rules = Rules()) -> Iterator[SqliteWriter]:
         """The one writer; makes the file if there is none. Raises LockedError, naming who."""
         connection = open_for_writing(self.path)
         try:
-            writer = SqliteWriter(connection, self.path)
+            writer = SqliteWriter(connection, self.path, rules)
             try:
                 yield writer
                 writer.finish()
@@ -65,6 +101,14 @@ class SqliteStore:
         finally:
             with errors_named(self.path):
                 connection.close()
+
+    def rehearsal(self) -> AbstractContextManager[Rehearsal]:
+        """A private copy to try a run on."""
+        return rehearse(self, self.path)
+
+    def state(self) -> bytes | None:
+        """Others after every change, by whomever."""
+        return file_state(self.path)
 
     def finder(self) -> SqliteFinder:
         """Looks entries up, in this process or another."""
@@ -85,7 +129,7 @@ class SqliteFinder:
     def __enter__(self) -> SqliteFinder:
         self._connection = open_for_reading(self._path)
         self._reader = EntryReader(self._connection)
-        self._repository: tuple[Repository, int] | None = None
+        self._held = HeldReader(self._reader)
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -99,57 +143,54 @@ class SqliteFinder:
         connection = self._rows().connection
         with errors_named(self._path):
             connection.execute("BEGIN")
+        self._held.forget()
         try:
             yield
         finally:
+            self._held.forget()
             connection.execute("ROLLBACK")
 
     def find(self, folder: Folder, entry: Entry) -> Sequence[Entry | DamagedError]:
         """Every entry of that one's repository, type, path and key, or why it can't be read."""
-        condition = _BY_HASH + (
-            " AND f.place = ? AND f.repository_id = ? AND f.path = ?"
-            " AND d.cache_type = ? AND p.model = ?"
-        )
-        with errors_named(self._path):
-            rows = self._rows()
-            repository_id = self._repository_id(folder.repository)
-            if repository_id is None:
-                return []
-            place = place_of(repository_id, entry.file_path)
-            wanted = (place, repository_id, entry.file_path, folder.cache_type, entry.model)
-            bindings = (entry.file_hash[:HASH_PREFIX], entry.file_hash, *wanted)
-            found = list(rows.select(_FILES_FIRST, condition, bindings))
-        return [
-            one for one in found if isinstance(one, DamagedError) or one.identity == entry.identity
-        ]
+        if not self._rows().connection.in_transaction:
+            self._held.forget()  # others may have written since
+        found: list[Entry | DamagedError] = []
+        for one in self.held(folder, entry):
+            given = one if isinstance(one, DamagedError) else one.entry
+            if given not in found:  # one entry may have lain at several places
+                found.append(given)
+        return found
 
-    def _repository_id(self, repository: Repository) -> int | None:
-        if self._repository is None or self._repository[0] != repository:
-            row = self._rows().value(
-                "SELECT id FROM repositories WHERE path = ? AND ifnull(directory, '') = ?",
-                (repository.path, repository.directory or ""),
-            )
-            if row is None:
-                return None
-            self._repository = (repository, row)
-        return self._repository[1]
+    def held(self, folder: Folder, entry: Entry) -> Iterator[Held | DamagedError]:
+        """The same, at each place where it lay; to be asked for within `snapshot`."""
+        self._rows()
+        with errors_named(self._path):
+            yield from self._held.held(folder, entry)
+
+    def repository(self, repository: Repository) -> Repository | None:
+        """The repository with that path and directory, as it is here."""
+        self._rows()
+        with errors_named(self._path):
+            return self._held.repository(repository)
 
     def candidates(self, file_hash: bytes) -> Sequence[Candidate]:
         """Every entry about that content, without its result."""
         with errors_named(self._path):
             return self._rows().candidates(
-                _FILES_FIRST, _BY_HASH, (file_hash[:HASH_PREFIX], file_hash)
+                FILES_FIRST, f"{_BY_HASH} AND {IS_LIVE}", (file_hash[:HASH_PREFIX], file_hash)
             )
 
     def lookup(self, query: Query) -> Entry | None:
         """The entry that answers, or None."""
-        condition = _BY_HASH + " AND d.cache_type = ?3 AND (?4 IS NULL OR p.model = ?4)"
+        condition = (
+            f"{_BY_HASH} AND d.cache_type = ?3 AND (?4 IS NULL OR p.model = ?4) AND {IS_LIVE}"
+        )
         bindings = (query.file_hash[:HASH_PREFIX], query.file_hash, query.cache_type, query.model)
         with errors_named(self._path):
-            best = query.best(self._rows().candidates(_FILES_FIRST, condition, bindings))
+            best = query.best(self._rows().candidates(FILES_FIRST, condition, bindings))
             if best is None:
                 return None
-            found = self._rows().select(_ENTRIES_FIRST, "WHERE e.id = ?", (best.id,))
+            found = self._rows().select(entry_sql() + "WHERE e.id = ?", (best.id,))
             answer = next(found, DamagedError(f"entry {best.id} is in an index only"))
         if isinstance(answer, DamagedError):
             raise answer

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Final
 
 _NETWORK: Final = frozenset(
@@ -16,6 +19,9 @@ _NETWORK: Final = frozenset(
      "lustre", "gpfs", "beegfs", "davfs", "davfs2", "sshfs", "fuse.sshfs", "fuse.rclone",
      "fuse.s3fs", "fuse.glusterfs", "fuse.davfs2", "fuse.gcsfuse", "fuse.cephfs")
 )  # fmt: skip
+
+_COARSEST_CLOCK_NS: Final = 2 * 10**9
+"""FAT's times are in steps of two seconds; no other file system's are longer."""
 
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
@@ -34,15 +40,48 @@ def network_file_system(path: str) -> str | None:
     return kind if kind in _NETWORK else None
 
 
-def lock_holder(path: str) -> str:
+def file_state(path: str) -> bytes | None:
+    """16 bytes that are others after every change to a database: of the file and of its log.
+
+    None if it has changed so lately that another change might not show in its time. Size alone
+    would not do, as SQLite writes over pages, nor would its own counter, which a log leaves alone.
+    """
+    now = time.time_ns()
+    digest = blake2b(digest_size=16)
+    for suffix in ("", "-wal"):
+        try:
+            status = os.stat(path + suffix)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        if suffix and not status.st_size:
+            continue  # a reader makes one too
+        if status.st_mtime_ns > now - _COARSEST_CLOCK_NS:
+            return None
+        digest.update(
+            struct.pack(
+                "<QQQqq",
+                status.st_dev,
+                status.st_ino,
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_ctime_ns,
+            )
+        )
+    return digest.digest()
+
+
+def lock_holder(path: str, *, readers: bool = False) -> str:
     """Who holds locks on a SQLite file, for a message: process ids and their commands."""
-    holders = sorted(set(_lock_holders(path)) - {os.getpid()})
+    kinds = ("WRITE", "READ") if readers else ("WRITE",)
+    holders = sorted(set(_lock_holders(path, kinds)) - {os.getpid()})
     if not holders:
         return "another process"
     return " and ".join(f"process {pid} ({_command(pid)})" for pid in holders)
 
 
-def _lock_holders(path: str) -> Iterator[int]:
+def _lock_holders(path: str, kinds: tuple[str, ...]) -> Iterator[int]:
     wanted = set()
     for suffix in ("", "-shm"):
         with suppress(OSError):
@@ -55,7 +94,7 @@ def _lock_holders(path: str) -> Iterator[int]:
             parts = line.split()
             if parts[1] == "->":
                 continue  # somebody who waits
-            if parts[3] == "WRITE" and parts[5] in wanted and int(parts[4]) > 0:
+            if parts[3] in kinds and parts[5] in wanted and int(parts[4]) > 0:
                 yield int(parts[4])
 
 

@@ -1,0 +1,115 @@
+"""What the two sides of a sync have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from rustassistant.stores.base import Failure, Folder, Found, Problem, Repository, Survey
+from rustassistant.sync.elements import Element
+from rustassistant.sync.state import Container, Place, State
+
+
+@dataclass(slots=True)
+class Listed:
+    """What came of listing a side. ``unlisted`` are directories whose contents nobody can tell;
+    ``read`` counts results that had to be read."""
+
+    unlisted: list[Failure] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    read: int = 0
+
+
+class Leaving(NamedTuple):
+    """A result that is to leave a place of a side; ``is_lost`` if the other side has it not."""
+
+    element: Element
+    place: Place
+    is_lost: bool
+    is_deleted: bool = False
+
+
+class Incoming(NamedTuple):
+    """A result that is to come to a side: it takes the place of those that it ``replaces``, or lies
+    ``beside`` them; the newest then gets the name, where there is one for them all. ``present`` are
+    the digests of what was found there for the same file: anything else has come since."""
+
+    element: Element
+    replaces: tuple[Leaving, ...] = ()
+    beside: bool = False
+    present: frozenset[bytes] = frozenset()
+
+
+class Failed(NamedTuple):
+    """A result that could not come or leave, and why."""
+
+    element: Element
+    reason: str
+
+
+CHANGED: Final = "was changed by somebody else meanwhile: left for the next run"
+
+
+KeyOf = Callable[[Repository], str]
+"""What names a repository on both sides of a pair."""
+
+
+class Work(Protocol):
+    """Changes to one side, which are there, and durable, after `commit`."""
+
+    def add(self, incoming: Incoming, found: Found, folder: Folder) -> None:
+        """Take in what was found in a folder of the other side. Raises EntryError if it can't be
+        held here."""
+
+    def remove(self, leaving: Leaving) -> None:
+        """Have a result moved to the trash."""
+
+    def commit(self) -> list[Failed]:
+        """Carry out what has come together; return what could not be."""
+
+
+class Side(Protocol):
+    """A place that is kept in step with another. ``place`` names it for good."""
+
+    kind: str
+    is_narrow: bool
+    location: str
+    place: str
+    trash: str | None
+    key_of: KeyOf
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it can only hold entries of one repository."""
+
+    def exists(self) -> bool:
+        """Whether there is anything."""
+
+    def own_key(self, folders: Iterable[Folder]) -> str | None:
+        """Of a side for one repository, the key of that."""
+
+    def glance(self) -> bytes:
+        """Bytes that are others when anything has changed."""
+
+    def list(self, state: State, side: int) -> Listed:
+        """Bring what is remembered of this side up to date."""
+
+    def read(
+        self, container: Container, names: Iterable[bytes]
+    ) -> Iterator[tuple[bytes, Found | Failure]]:
+        """Read results that lie together."""
+
+    def tidy(self) -> None:
+        """Remove what a run that was killed has left half done."""
+
+    def survey(self) -> Survey:
+        """How many results of which type, with samples."""
+
+    def prepare(self, source: Survey) -> None:
+        """Get ready for many results of a source."""
+
+    def changes(self, state: State, side: int, *, other: str) -> AbstractContextManager[Work]:
+        """Hold its lock, to change it. ``other`` names the other side."""
