@@ -13,6 +13,7 @@ from weakref import WeakSet
 from rustassistant.cache.cached import CachedAnalysis, CacheStatistics
 from rustassistant.cache.computing import Computation
 from rustassistant.cache.decorator import Call, Subject, decorated
+from rustassistant.cache.limit import Limit
 from rustassistant.cache.results import to_text
 from rustassistant.cache.tally import Tally
 from rustassistant.cache.warning import DamagedEntryWarning, warn
@@ -44,7 +45,8 @@ class AnalysisCache:
     ``write_timeout`` is how many seconds `set` and `delete` wait while somebody else, such as a
     migration, holds the database; `set` then keeps the result beside it. ``claim_timeout`` is how
     many seconds `get_or_compute` waits for another's computation before it computes by itself.
-    ``memory`` is how many bytes of results are kept for those who ask again.
+    ``memory`` is how many bytes of results are kept for those who ask again. Where ``max_size`` is
+    configured, what was used longest ago goes to the trash when that is exceeded.
 
     Raises what is wrong with the place: ForeignFileError, NewerFileError, UnsafePlaceError, …
     """
@@ -66,6 +68,7 @@ class AnalysisCache:
         if self.enabled and place is not None:
             self._store = open_live(os.fspath(place), patience=write_timeout, memory=memory)
             self._tally = Tally(self._store.count)
+            self._limit = Limit(os.fspath(place).removeprefix("sqlite:"))
             _open_caches.add(self)
 
     def __enter__(self) -> AnalysisCache:
@@ -180,6 +183,7 @@ class AnalysisCache:
     def _keep(self, entry: Entry, *, set_now: bool) -> None:
         if self.enabled:
             self._store.put(entry, set_now=set_now)
+            self._limit.has_written()
 
     def get_or_compute(
         self,
