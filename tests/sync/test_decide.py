@@ -177,6 +177,20 @@ def test_what_the_filters_leave_out_stays_and_is_not_replaced() -> None:
     assert agreed(decision) == {"x": "ab"}
 
 
+def test_winner_s_side_keeps_what_it_had_besides() -> None:
+    members = [member("x", "a", "ab"), member("y", "a"), member("z", "b")]
+    decision = decide(members, (DATABASE, DATABASE), delete=True, choose=lambda _: Choice.A)
+    assert told(decision) == ["copy y b for z"]
+    assert agreed(decision) == {"x": "a", "y": "ab"}
+
+
+def test_file_gets_the_name_of_one_that_was_deleted() -> None:
+    members = [member("x", "a", "ab", of="1"), member("y", "b", of="2")]
+    decision = decide(members, (TREE, DATABASE), delete=True, choose=newest)
+    assert told(decision) == ["copy y a for x"]
+    assert decision.acts[0].lost == {b"x"}
+
+
 def test_keeping_both_goes_on_after_an_interruption() -> None:
     members = [member("y", "ab"), member("z", "b")]
     for narrow in KINDS:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rustassistant.codec import Encoder
 from rustassistant.errors import (
     DamagedError,
     DestinationError,
@@ -20,9 +21,11 @@ from rustassistant.errors import (
     UnsafeSyncError,
     UsageError,
 )
+from rustassistant.stores.base import Folder, Repository
+from rustassistant.stores.sqlite.store import SqliteStore
 from rustassistant.sync import CacheSync, Choice, Question, Sign
 from rustassistant.transfer.selection import Selection
-from support import NOBODY, Cache, as_nobody, dump, fields_of, hash8, snapshot
+from support import NOBODY, Cache, as_nobody, dump, fields_of, hash8, sample_entry, snapshot
 from sync.pairs import PROJECT, Database, Side, Tree, lines, side_of, sync, texts, touch
 
 KINDS = [("tree", "database"), ("database", "tree"), ("tree", "tree"), ("database", "database")]
@@ -109,6 +112,8 @@ def test_what_is_replaced_is_kept(pair: tuple[Side, Side]) -> None:
 
 
 def test_change_of_a_tree_to_an_older_result_travels_too(tree: Tree, database: Database) -> None:
+    tree.analyse("x.rs", 1)
+    sync(tree.path, database.path)
     tree.analyse("x.rs", 5)
     newer = tree.live()
     sync(tree.path, database.path)
@@ -413,8 +418,10 @@ def test_directory_that_cannot_be_listed() -> None:
             filled(tree, database)
             closed = tree.file("0.rs").parent
             closed.chmod(0)
-            with pytest.raises(UnsafeSyncError, match="cannot be listed"):
-                sync(tree.path, database.path, delete=True, max_delete="100%")
+            for other in (database.path, place / "new.db"):
+                with pytest.raises(UnsafeSyncError, match="cannot be listed"):
+                    sync(tree.path, other, delete=True, max_delete="100%")
+            assert not (place / "new.db").exists()
             closed.chmod(0o700)
             assert len(database.live()) == 6
             in_step(tree, database)
@@ -469,6 +476,44 @@ def test_file_changed_during_the_run(pair: tuple[Side, Side]) -> None:
         assert side.notes("other.rs") == ["other.rs at 4"]
         assert side.notes("x.rs") == ["of a"]
     in_step(a, b)
+
+
+def test_file_added_on_the_other_side_during_the_run(pair: tuple[Side, Side]) -> None:
+    a, b = pair
+    conflict(a, b)
+
+    def meanwhile(_: Question) -> Choice:
+        b.analyse("new.rs", 8)
+        return Choice.A
+
+    result, _ = sync(a.path, b.path, resolve="ask", ask=meanwhile)
+    assert result.failed == 1
+    assert b.notes("new.rs") == ["new.rs at 8"]
+    sync(a.path, b.path)
+    for side in pair:
+        assert side.notes("new.rs") == ["new.rs at 8"]
+    in_step(a, b)
+
+
+def test_others_who_write_meanwhile_hinder_nothing_else(
+    tmp_path: Path, tree: Tree, database: Database
+) -> None:
+    conflict(tree, database)
+    for repository in ("/home/a", "/home/b"):
+        for cache_type in ("analysis", "todos"):
+            tree.cache.add(
+                "vendored.py",
+                repository=repository,
+                cache_type=cache_type,
+                result={"note": repository + cache_type},
+            )
+
+    def meanwhile(_: Question) -> Choice:
+        database.analyse("another.rs", 8)
+        return Choice.A
+
+    result, _ = sync(tree.path, database.path, resolve="ask", ask=meanwhile)
+    assert (result.failed, result.b.added) == (0, 5)
 
 
 def test_file_deleted_during_the_run(tree: Tree, database: Database) -> None:
@@ -631,6 +676,50 @@ def test_what_a_program_wrote_in_its_own_way_travels_to_the_last_byte(
     in_step(tree, database)
     in_step(other, database)
     in_step(tree, other)
+
+
+def test_deleting_the_newest_brings_no_older_one_into_a_tree(
+    tree: Tree, database: Database
+) -> None:
+    filled(tree, database, 3)
+    for second in (1, 2, 3):
+        database.analyse("x.rs", second, content=second)
+    sync(tree.path, database.path)
+    tree.delete("x.rs")
+    sync(database.path, tree.path, delete=True)
+    assert len(database.notes("x.rs")) == 2
+    assert "x.rs" not in tree.paths()
+    in_step(tree, database)
+
+
+def put(database: Database, folder: Folder, **columns: Any) -> None:
+    with SqliteStore(database.path).writer() as writer:
+        entry = sample_entry(**columns)
+        writer.put(folder, [Encoder().encode(entry, name=None, stamp=None)])
+
+
+def test_what_a_file_says_otherwise_than_columns_is_no_change(
+    tree: Tree, database: Database
+) -> None:
+    folder = Folder(Repository(PROJECT, hash8(PROJECT)), "docs", "centralized")
+    put(database, folder, prompt_hash=None, schema_version=3)
+    put(database, folder, file_path="y.rs", prompt_hash=None, schema_version=1)
+    put(database, folder, file_path="z.rs", schema_version=None)
+    result, _ = sync(database.path, tree.path)
+    assert (result.b.added, result.failed) == (3, 0)
+    in_step(tree, database)
+
+
+def test_what_has_no_place_in_a_tree_is_told_each_time_and_stays(
+    tree: Tree, database: Database
+) -> None:
+    put(database, Folder(Repository(PROJECT, hash8(PROJECT)), "..", "centralized"),
+        cache_type="..")  # fmt: skip
+    for _ in range(2):
+        result, steps = sync(database.path, tree.path, delete=True)
+        assert (result.failed, steps) == (1, [])
+        assert database.count() == 1
+    assert list(tree.path.iterdir()) == []
 
 
 def test_dry_run_writes_nothing_and_says_what_would_be_done(

@@ -12,6 +12,7 @@ from rustassistant.cli.commands import (
     check,
     clear,
     compact,
+    compression,
     config,
     evict,
     explain,
@@ -24,6 +25,7 @@ from rustassistant.cli.commands import (
     migrate,
     path,
     pin,
+    recompress,
     restore,
     show,
     stale,
@@ -73,6 +75,8 @@ cache.add_typer(trash.trash, name="trash")
 cache.command(epilog=pin.EXAMPLES)(pin.pin)
 cache.command(epilog=clear.EXAMPLES)(clear.clear)
 cache.command(epilog=compact.EXAMPLES)(compact.compact)
+cache.command(epilog=compression.EXAMPLES)(compression.compression)
+cache.command(epilog=recompress.EXAMPLES)(recompress.recompress)
 cache.command(epilog=sync.EXAMPLES)(sync.sync)
 app.command(epilog=config.EXAMPLES)(config.config)
 
