@@ -56,7 +56,7 @@ SELECT folder_id, producer_id, analyzed_at,
 """
 _REPLACE: Final = """
 UPDATE entries SET result = ?, original = ?, dictionary_id = ?
-WHERE id = ? AND result IS ? AND original IS ? AND (dictionary_id IS ? OR 1) AND result_digest IS ?
+WHERE id = ? AND result IS ? AND original IS ? AND dictionary_id IS ? AND result_digest IS ?
 """
 _WHERE: Final = """
 SELECT f.path, d.cache_type FROM entries e LEFT JOIN files f ON f.id = e.file_id
