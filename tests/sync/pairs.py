@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rustassistant.codec import Encoder
 from rustassistant.entry import Entry
@@ -17,10 +17,11 @@ from rustassistant.stores.sqlite.connection import open_for_reading
 from rustassistant.stores.sqlite.partitions import SqlitePartition
 from rustassistant.stores.sqlite.rows import EntryReader, entry_sql
 from rustassistant.stores.sqlite.store import SqliteStore
-from rustassistant.sync import CacheSync, Step, SyncResult
-from support import Cache, dump, fields_of, hash8
+from rustassistant.sync import CacheSync, Sign, Step, SyncResult
+from support import Cache, dump, fields_of, hash8, snapshot
 
-PROJECT = "/home/dev/project"
+PROJECT: Final = "/home/dev/project"
+KINDS: Final = [("tree", "database"), ("tree", "tree"), ("database", "database")]
 FIRST_DAY = "2026-02-04T00:00:{:02d}+00:00"
 
 
@@ -164,3 +165,29 @@ def touch(path: Path, seconds: int) -> None:
     """Give every file below a time of change far away: clocks jump."""
     for file in path.rglob("*.json"):
         os.utime(file, (seconds, seconds))
+
+
+def in_step(a: Side, b: Side) -> None:
+    """A second sync finds nothing to do, and touches no byte of a tree."""
+    before = [snapshot(side.path) for side in (a, b) if side.path.is_dir()]
+    result, steps = sync(a.path, b.path)
+    assert not result.did_something
+    assert all(step.sign is Sign.LEAVE for step in steps)
+    assert [snapshot(side.path) for side in (a, b) if side.path.is_dir()] == before
+
+
+def conflict(a: Side, b: Side) -> None:
+    """Both sides change ``x.rs``, b later; ``new.rs`` is news of a."""
+    a.analyse("x.rs", 1)
+    a.analyse("other.rs", 1)
+    sync(a.path, b.path)
+    a.analyse("x.rs", 5, note="of a")
+    b.analyse("x.rs", 6, note="of b")
+    a.analyse("new.rs", 7)
+
+
+def filled(a: Side, b: Side, count: int = 6) -> None:
+    """Both sides hold so many results."""
+    for number in range(count):
+        a.analyse(f"{number}.rs", 1)
+    sync(a.path, b.path)
