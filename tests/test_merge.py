@@ -19,11 +19,13 @@ from rustassistant.errors import (
     ConflictError,
     InterruptedRunError,
     NotFoundError,
+    RustAssistantError,
     UsageError,
 )
 from rustassistant.runs import failed_in, list_runs, show_run, sources_of
 from rustassistant.stores import open_source
 from rustassistant.stores.base import Found
+from rustassistant.stores.sqlite import SqliteStore
 from support import Cache, dump, fields_of, snapshot
 
 LONG_AGO = 1_700_000_000 * 10**9
@@ -514,3 +516,191 @@ def test_totals_are_those_of_the_live_entries(cache: Cache, tmp_path: Path, data
     assert ask(database, "SELECT sum(stored_bytes) FROM totals") == [stored]
     march = 2026 * 12 + 2
     assert ask(database, "SELECT sum(entries) FROM totals WHERE month = ?", march) == [(1,)]
+
+
+# What entries that are removed, shared or damaged do to those that come in
+
+
+def at(day: int) -> str:
+    return f"2026-02-0{day}T03:00:00+00:00"
+
+
+def results(database: Path) -> list[Any]:
+    return sorted(json.loads(text)["result"] for text in live(database))
+
+
+def trees(tmp_path: Path, *days: int) -> list[Cache]:
+    made = [Cache(tmp_path / f"tree{day}") for day in days]
+    for tree, day in zip(made, days, strict=True):
+        tree.add(result=f"of day {day}", analyzed_at=at(day))
+    return made
+
+
+def test_conflict_over_an_entry_that_shares_its_own_row_is_resolved(
+    tmp_path: Path, database: Path
+) -> None:
+    one, other = Cache(tmp_path / "one"), Cache(tmp_path / "other")
+    one.add(result="same", analyzed_at=at(1))
+    other.add(result="same", analyzed_at=at(2))
+    CacheMigrator([one.root, other.root], database, dedup=True).migrate()
+    [newer] = trees(tmp_path, 3)
+    assert CacheMigrator(newer.root, database).migrate().total_migrated == 1
+    assert results(database) == ["of day 3"]
+    again = CacheMigrator([one.root, other.root, newer.root], database).migrate()
+    assert again.total_unchanged == 3
+    assert ask(database, "SELECT sum(entries) FROM totals") == [(1,)]
+
+
+@pytest.mark.parametrize("reason", ["deleted", "cleared"])
+@pytest.mark.parametrize(("policy", "answers"), [("newest", 2), ("oldest", 1)])
+def test_removed_entry_that_comes_in_again_meets_the_policy_like_any_other(
+    tmp_path: Path, database: Path, reason: str, policy: str, answers: int
+) -> None:
+    older, newer = trees(tmp_path, 1, 2)
+    CacheMigrator(older.root, database).migrate()
+    with SqliteStore(database).writer() as writer:
+        writer.throw_away([1], reason=reason)
+    CacheMigrator(newer.root, database).migrate()
+    result = CacheMigrator(older.root, database, on_conflict=policy).migrate()
+    assert (result.total_migrated, len(result.conflicts)) == (1, 1)
+    assert results(database) == [f"of day {answers}"]
+    assert ask(database, "SELECT reason FROM trash") == [("superseded",)]
+    assert ask(database, "SELECT sum(entries) FROM totals") == [(1,)]
+    again = CacheMigrator([older.root, newer.root], database, on_conflict=policy).migrate()
+    assert (again.total_unchanged, again.conflicts) == (2, ())
+
+
+def test_entry_whose_seal_is_damaged_is_healed_by_migrating_again(
+    cache: Cache, database: Path
+) -> None:
+    fill(cache, 3)
+    CacheMigrator(cache.root, database).migrate()
+    opened = apsw.Connection(str(database))
+    opened.execute("UPDATE entries SET seal = seal + 1 WHERE id = 2")
+    opened.close()
+    result = CacheMigrator(cache.root, database, checksum=True).migrate()
+    assert (result.total_migrated, result.total_unchanged) == (1, 2)
+    assert CacheMigrator(cache.root, database).verify()
+
+
+def test_keeping_both_reports_the_one_that_answers(tmp_path: Path, database: Path) -> None:
+    newer, older = trees(tmp_path, 2, 1)
+    result = CacheMigrator([newer.root, older.root], database, on_conflict="keep-both").migrate()
+    [conflict] = result.conflicts
+    assert conflict.answers > conflict.other
+
+
+def test_equal_older_results_are_one_conflict(tmp_path: Path, database: Path) -> None:
+    older = [Cache(tmp_path / name) for name in ("a", "b")]
+    for tree, day in zip(older, (1, 2), strict=True):
+        tree.add(result="old", analyzed_at=at(day))
+    CacheMigrator([tree.root for tree in older], database).migrate()
+    [newer] = trees(tmp_path, 3)
+    assert len(CacheMigrator(newer.root, database).migrate().conflicts) == 1
+
+
+def test_run_that_only_filters_writes_nothing(cache: Cache, tmp_path: Path, database: Path) -> None:
+    fill(cache)
+    CacheMigrator(cache.root, database).migrate()
+    before = database.read_bytes()
+    other = Cache(tmp_path / "other")
+    other.add(repository="/home/dev/elsewhere")
+    result = CacheMigrator(
+        other.root, database, selection=Selection(include=("nothing",))
+    ).migrate()
+    assert (result.total_filtered, result.total_entries) == (1, 1)
+    assert database.read_bytes() == before
+
+
+def test_sources_that_differ_in_meta_do_not_take_turns(tmp_path: Path, database: Path) -> None:
+    one, other = Cache(tmp_path / "one"), Cache(tmp_path / "other")
+    for tree in (one, other):
+        tree.add()
+        settle(tree.root)
+    meta = next(other.root.rglob("meta.json"))
+    meta.write_bytes(meta.read_bytes() + b"\n")
+    CacheMigrator([one.root, other.root], database).migrate()
+    before = database.read_bytes()
+    CacheMigrator([one.root, other.root], database).migrate()
+    assert database.read_bytes() == before
+
+
+def test_changed_meta_of_a_source_is_kept_though_no_entry_changed(
+    cache: Cache, database: Path
+) -> None:
+    fill(cache, 1)
+    settle(cache.root)
+    CacheMigrator(cache.root, database).migrate()
+    meta = next(cache.root.rglob("meta.json"))
+    meta.write_bytes(meta.read_bytes() + b"\n")
+    CacheMigrator(cache.root, database).migrate()
+    assert ask(database, "SELECT meta FROM repositories") == [(meta.read_bytes(),)]
+
+
+def test_log_that_can_be_written_no_more_stops_nothing(cache: Cache, database: Path) -> None:
+    fill(cache)
+    result = CacheMigrator(cache.root, database, log="/dev/full").migrate()
+    assert result.total_migrated == 6
+    assert [path for path, text in result.notes if "No space left" in text] == ["/dev/full"]
+
+
+def test_log_into_a_pipe_that_nobody_reads_is_refused(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RustAssistantError, match="cannot be written"):
+        CacheMigrator(cache.root, database, log=tmp_path / "pipe").migrate()
+    assert not database.exists()
+
+
+def test_log_never_goes_where_the_cache_is(cache: Cache, tmp_path: Path, database: Path) -> None:
+    fill(cache)
+    CacheMigrator(cache.root, database).migrate()
+    (tmp_path / "link").symlink_to(database)
+    before = snapshot(tmp_path)
+    for place in (database, tmp_path / "link", f"{database}-wal", cache.root / "x.log"):
+        with pytest.raises(UsageError, match="log"):
+            CacheMigrator(cache.root, database, log=place)
+    assert snapshot(tmp_path) == before
+
+
+def test_names_that_are_not_utf8_are_no_obstacle(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / os.fsdecode(b"caf\xe9"))
+    fill(cache)
+    monkeypatch.setenv("LOGNAME", os.fsdecode(b"\xff"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        Selection(exclude=(os.fsdecode(b"caf\xe9"),))
+    migrator = CacheMigrator(cache.root, database)
+    with pytest.raises(UsageError, match="not UTF-8"):
+        migrator.plan(tmp_path / "plan.json")
+    assert migrator.migrate().total_migrated == 6
+    assert list_runs(database)[0].user == "\\xff"
+
+
+def test_source_that_is_damaged_hides_no_other(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    fill(cache, 60)
+    CacheMigrator(cache.root, tmp_path / "bad.db").migrate()
+    [(root,)] = ask(
+        tmp_path / "bad.db", "SELECT rootpage FROM sqlite_schema WHERE name = 'entries_by_folder'"
+    )
+    with (tmp_path / "bad.db").open("r+b") as file:
+        file.seek((root - 1) * 8192)
+        file.write(bytes(8192))
+    other = Cache(tmp_path / "other")
+    other.add("src/fine.rs")
+    result = CacheMigrator([tmp_path / "bad.db", other.root], database).migrate()
+    assert result.total_migrated >= 1
+    assert result.total_failed >= 1
+    assert all("damaged" in failure.error for failure in result.failures)
+
+
+def test_rehearsal_counts_only_what_is_new_and_can_be_right(cache: Cache, database: Path) -> None:
+    cache.add(tokens_used=2**62)
+    cache.add(tokens_used=2**62, name="again.json")
+    [spent] = CacheMigrator(cache.root, database).rehearse().spent
+    assert (spent.entries, spent.assumed_tokens, spent.entries_without_tokens) == (1, 0, 1)

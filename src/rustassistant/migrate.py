@@ -35,7 +35,7 @@ from rustassistant.results import (
     verification_of,
 )
 from rustassistant.stores import open_destination, open_source
-from rustassistant.stores.base import OnConflict, Rules, Source, printable
+from rustassistant.stores.base import OnConflict, Problem, Rules, Source, printable
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.digest import Digest
 from rustassistant.transfer.engine import transfer
@@ -118,6 +118,7 @@ class CacheMigrator:
             )
         self._rules = Rules(_policy(on_conflict), dedup, restamp=len(self.sources) == 1)
         self._log = None if log is None else os.fspath(_place(log))
+        self._check_log()
         self._options = Options(
             jobs=jobs,
             level=check_level(level),
@@ -141,6 +142,19 @@ class CacheMigrator:
 
     def __exit__(self, *exc_info: Any) -> None:
         """Nothing stays open between calls."""
+
+    def _check_log(self) -> None:
+        """In a tree it could be taken for an entry, and in the database it would do damage."""
+        if self._log is None:
+            return
+        place = os.path.realpath(self._log)
+        files = {os.path.realpath(f"{self.destination}{end}") for end in ("", "-wal", "-shm")}
+        trees = {os.path.realpath(source) for source in self.sources}
+        if place in files or any(f"{place}/".startswith(f"{tree}/") for tree in trees):
+            raise UsageError(
+                f"the log {printable(self._log)} would lie in the cache itself",
+                hint="Name a file elsewhere.",
+            )
 
     @property
     def source(self) -> Path:
@@ -194,15 +208,17 @@ class CacheMigrator:
         """
         if self._rules.on_conflict is OnConflict.FAIL:
             self._refuse_conflicts(progress)
-        with entry_log(self._log) as told:
+        with entry_log(self._log) as log:
             report = transfer(
                 self._from,
                 self._to,
                 options=self._options,
                 progress=published_progress(progress),
-                entry_told=told,
+                entry_told=None if log is None else log.write,
                 cancelled=self._cancelled,
             )
+        if log is not None and log.failure is not None:
+            report.add_problem(Problem(printable(log.path), log.failure))
         return result_of(report)
 
     def rehearse(self, progress: Told | None = None) -> Rehearsal:
@@ -245,6 +261,12 @@ class CacheMigrator:
 
     def plan(self, path: Place, progress: Told | None = None) -> Rehearsal:
         """Rehearse, and write a plan that `apply` carries out later."""
+        for place in (*self.sources, self.destination):
+            if printable(place) != os.fspath(place):
+                raise UsageError(
+                    f"{printable(place)} is not UTF-8, which a plan has to be",
+                    hint="Migrate without a plan, or from a place with another name.",
+                )
         digest = self._fingerprint(None)
         rehearsal = self.rehearse(progress)
         options, result = self._options, rehearsal.result
@@ -321,7 +343,9 @@ class CacheMigrator:
             said["dictionaries"] = False
         if options.selection != ALL:
             chosen = msgspec.to_builtins(options.selection)
-            said["selection"] = {name: value for name, value in chosen.items() if value}
+            said["selection"] = {
+                name: value for name, value in chosen.items() if value not in ([], None)
+            }
         return msgspec.json.encode(said).decode()
 
 

@@ -16,6 +16,9 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 MAX_STATED_TOKENS: Final = 10**9
 """More in one request is damage, not usage; ten million such rows still add up in 64 bits."""
 
+MAX_TOKENS: Final = 10**12
+"""An entry that says it used more says nothing: millions of rows of it still add up in 64 bits."""
+
 _MARK: Final = b't_tokens"'
 """What both pairs have in common: prompt_tokens, input_tokens, output_tokens."""
 

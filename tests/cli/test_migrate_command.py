@@ -1032,6 +1032,10 @@ def test_plan_is_made_shown_and_carried_out(
     [
         ["--apply", "p.json", "--source", "x"],
         ["--apply", "p.json", "--dry-run"],
+        ["--apply", "p.json", "--type", "docs"],
+        ["--apply", "p.json", "--destination", "x.db"],
+        ["--apply", "p.json", "--retry-failed", "1"],
+        ["--plan", "p.json", "--retry-failed", "1"],
         ["--dry-run", "--backup"],
         ["--plan", "p.json", "--verify"],
         ["--dry-run", "--log", "x.log"],

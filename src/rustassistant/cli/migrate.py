@@ -36,7 +36,7 @@ EXIT_DIFFERENCES: Final = 4
 @dataclass(frozen=True, slots=True)
 class MigrateOptions:
     """What the command line asked for. Without ``sources``, the plan's, the run's that is retried,
-    or the default one are meant."""
+    or the default one are meant. ``beside_apply`` are options given that a plan decides about."""
 
     sources: tuple[str, ...]
     default_source: str
@@ -58,6 +58,7 @@ class MigrateOptions:
     dictionaries: bool = True
     as_json: bool = False
     quiet: bool = False
+    beside_apply: tuple[str, ...] = ()
 
     @property
     def talks(self) -> bool:
@@ -71,12 +72,15 @@ class MigrateOptions:
 
     def check(self) -> None:
         """Raise UsageError for options that make no sense together."""
-        if self.apply is not None and (
-            self.rehearses or self.sources or self.retry_failed is not None
-        ):
+        if self.apply is not None and self.beside_apply:
             raise UsageError(
                 "--apply takes its sources and options from the plan",
-                hint="Give it without --source, --dry-run, --plan and --retry-failed.",
+                hint=f"Give it without {', '.join(self.beside_apply)}.",
+            )
+        if self.plan is not None and self.retry_failed is not None:
+            raise UsageError(
+                "--plan is for all of a source, --retry-failed for some of it",
+                hint="Rehearse the retry with --dry-run, or leave it out of the plan.",
             )
         if self.rehearses and (self.backup or self.backup_to or self.verify or self.log):
             raise UsageError(

@@ -18,8 +18,9 @@ from rustassistant.inspection.scope import scope_of
 from rustassistant.pricing import Prices
 from rustassistant.spending import MonthlyPrices
 from rustassistant.stores.sqlite.browsing import Item, count_items, items
-from rustassistant.stores.sqlite.totals import MAX_TOKENS, month_of
+from rustassistant.stores.sqlite.totals import month_of
 from rustassistant.transfer.selection import ALL, Selection
+from rustassistant.usage import MAX_TOKENS
 
 
 class Order(StrEnum):

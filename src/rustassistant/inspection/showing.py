@@ -24,8 +24,8 @@ from rustassistant.stores.sqlite.browsing import (
     places_of,
 )
 from rustassistant.stores.sqlite.rows import EntryReader, checked, entry_sql
-from rustassistant.stores.sqlite.totals import MAX_TOKENS, month_of
-from rustassistant.usage import Usage, stated_usage
+from rustassistant.stores.sqlite.totals import month_of
+from rustassistant.usage import MAX_TOKENS, Usage, stated_usage
 
 _MORE: Final = """
 SELECT o.id, r.removed_at, p.pinned_at FROM entries e

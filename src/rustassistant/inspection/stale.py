@@ -22,8 +22,9 @@ from rustassistant.results import Spending
 from rustassistant.spending import Bill, MonthlyPrices, bill
 from rustassistant.stores.base import Repository, printable
 from rustassistant.stores.sqlite.browsing import Analysis, Repo, analyses, count_items, repositories
-from rustassistant.stores.sqlite.totals import MAX_TOKENS, month_of
+from rustassistant.stores.sqlite.totals import month_of
 from rustassistant.transfer.selection import ALL, Selection
+from rustassistant.usage import MAX_TOKENS
 
 Told = Callable[[int, int, int], None]
 """Entries done, entries in all, and how many of those done can't be told."""

@@ -236,7 +236,10 @@ class Rules(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """Two results under one identity: times of analysis, in nanoseconds, and which one answers."""
+    """Two results under one identity: times of analysis, in nanoseconds, and which is preferred.
+
+    Of several equal ones the newest stands for all.
+    """
 
     repository: str
     cache_type: str

@@ -217,22 +217,25 @@ class MemoryWriter:
         keeps_both = policy is OnConflict.KEEP_BOTH
         preferred = policy.best(kept.standing for kept in [own, *alike])[1]
         answers = keeps_both or own.standing[1] == preferred
-        for kept in alike:
-            if not kept.superseded and kept.entry.result != own.entry.result:
-                conflicts.append(
-                    Conflict(
-                        own.folder.repository.path,
-                        own.folder.cache_type,
-                        record.file_path,
-                        own.entry.analyzed_at,
-                        kept.entry.analyzed_at,
-                        answers,
-                    )
-                )
-            if not keeps_both:
-                index = self._state.entries.index(kept)
-                loses = kept.standing[1] != preferred
-                self._state.entries[index] = kept._replace(superseded=loses)
+        live = [
+            kept for kept in alike if not kept.superseded and kept.standing[1] != own.standing[1]
+        ]
+        newest = {kept.standing[1]: kept for kept in sorted(live, key=lambda one: one.standing)}
+        conflicts += (
+            Conflict(
+                own.folder.repository.path,
+                own.folder.cache_type,
+                record.file_path,
+                own.entry.analyzed_at,
+                kept.entry.analyzed_at,
+                policy.best([own.standing, kept.standing]) == own.standing,
+            )
+            for kept in newest.values()
+        )
+        for kept in [] if keeps_both else alike:
+            index = self._state.entries.index(kept)
+            loses = kept.standing[1] != preferred
+            self._state.entries[index] = kept._replace(superseded=loses)
         return answers
 
     def _is_like_another(self, own: _Kept) -> bool:

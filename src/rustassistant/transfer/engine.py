@@ -162,12 +162,15 @@ class _Run:
             report.add_problem(Problem(path, text))
         report.outcomes.unchanged += batch.unchanged
         report.filtered += batch.filtered
+        if not batch.records and not batch.unchanged:
+            self._tell_entries(folder, batch, ())  # nothing of it is, or is to be, there
+            return
         put = writer.put(folder, batch.records)
         report.outcomes.add(put.outcomes)
         report.conflicts.extend(put.conflicts)
         report.failures.extend(put.failures)
         if self._options.counts_spending:
-            report.spend(batch.records, put.each)
+            report.spend(batch.records, put.each, shares_rows=self._options.rules.dedup)
         self._tell_entries(folder, batch, put.each)
         self._uncommitted += len(batch.records)
         overdue = time.monotonic() - self._committed_at > COMMIT_SECONDS

@@ -9,6 +9,7 @@ from typing import Final
 from rustassistant.codec import Record
 from rustassistant.stores.base import Conflict, Failure, Outcome, Outcomes, Problem
 from rustassistant.transfer.digest import Digest
+from rustassistant.usage import MAX_TOKENS
 
 MAX_PROBLEMS: Final = 1_000
 """Problems beyond these are counted only: a whole cache with one oddity must not fill memory."""
@@ -48,7 +49,7 @@ class Spent:
         if record.usage is not None:
             self.input_tokens += record.usage[0]
             self.output_tokens += record.usage[1]
-        elif record.tokens_used is None or record.tokens_used < 0:
+        elif record.tokens_used is None or not 0 <= record.tokens_used <= MAX_TOKENS:
             self.without_tokens += 1
         else:
             self.assumed_tokens += record.tokens_used
@@ -80,10 +81,16 @@ class Report:
         counts = self.outcomes
         return counts.migrated + counts.unchanged + counts.duplicate + self.filtered + self.failed
 
-    def spend(self, records: Sequence[Record], each: Sequence[Outcome]) -> None:
-        """Note what it took to make those that are new, by provider and model."""
+    def spend(
+        self, records: Sequence[Record], each: Sequence[Outcome], *, shares_rows: bool
+    ) -> None:
+        """Note what it took to make those that are new, by provider and model.
+
+        A duplicate is a further place of an entry; where rows are shared, it may be another entry.
+        """
+        new = {Outcome.MIGRATED, Outcome.DUPLICATE} if shares_rows else {Outcome.MIGRATED}
         for record, outcome in zip(records, each, strict=True):
-            if outcome is not Outcome.UNCHANGED:
+            if outcome in new:
                 self.spent.setdefault((record.provider, record.model), Spent()).add(record)
 
     def add_problem(self, problem: Problem) -> None:

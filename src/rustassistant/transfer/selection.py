@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from rustassistant.entry import Entry
-from rustassistant.stores.base import Folder, Repository
+from rustassistant.errors import UsageError
+from rustassistant.stores.base import Folder, Repository, printable
 
 _GLOB: Final = re.compile(r"[*?\[]")
 _SEPARATOR: Final = "/"
@@ -34,6 +35,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     until: int | None = None
     min_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse text that is not UTF-8: it matches nothing, and can't be written down."""
+        for name in self.__struct_fields__:
+            for text in getattr(self, name) if isinstance(getattr(self, name), tuple) else ():
+                if printable(text) != text:
+                    raise UsageError(
+                        f"the filter {printable(text)} is not UTF-8",
+                        hint="Paths and names in a cache are; write ? or * for what you can't.",
+                    )
 
     @property
     def reads_entries(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from rustassistant.errors import DamagedError
 from rustassistant.stores.base import (
     Failure,
     Partition,
@@ -45,9 +46,12 @@ class Sources:
         return self._stores[0].tree()
 
     def partitions(self) -> Iterator[Partition | Failure | Problem]:
-        """List each."""
+        """List each. One that is damaged hides no other."""
         for store in self._stores:
-            yield from store.partitions()
+            try:
+                yield from store.partitions()
+            except DamagedError as error:
+                yield Failure(store.info().location, "", error.message)
 
 
 class Only:

@@ -37,7 +37,24 @@ difference, 5 conflicts that were to fail, 10 no such source, 11 locked by anoth
 130 interrupted."""
 
 
+_WITH_A_PLAN: Final = frozenset(
+    ("backup", "backup_to", "verify", "apply", "log", "jobs", "as_json", "quiet")
+)
+"""What may be given beside --apply."""
+
+
+def _beside_apply(context: typer.Context) -> tuple[str, ...]:
+    """Options on the command line that the plan has decided about already."""
+    return tuple(
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name not in _WITH_A_PLAN
+        and getattr(context.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
+    )
+
+
 def migrate(
+    context: typer.Context,
     source: Sources = None,
     destination: Destination = None,
     backup: Annotated[
@@ -169,5 +186,6 @@ def migrate(
             dictionaries=not no_dictionary,
             as_json=as_json,
             quiet=quiet,
+            beside_apply=_beside_apply(context),
         )
         raise typer.Exit(run_migration(options))

@@ -36,6 +36,13 @@ WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.place = ? AND f.hash = ? AND f.
   AND d.cache_type = ? AND p.model = ? AND ifnull(p.prompt_hash, '') = ?
   AND ifnull(p.schema_version, 1) = ? AND e.id NOT IN (SELECT entry_id FROM trash)
 """
+# The same where a row is shared: then the time is that of the place.
+_SHARING: Final = (
+    _SAME.replace("e.id, e.analyzed_at", "c.id, c.analyzed_at").replace(
+        "CROSS JOIN entries e ON e.file_id = f.id",
+        "CROSS JOIN copies c ON c.file_id = f.id CROSS JOIN entries e ON e.id = c.entry_id",
+    )
+).replace("d.id = e.folder_id", "d.id = c.folder_id")
 _Same = tuple[int, int, bytes]
 
 
@@ -59,7 +66,8 @@ class Additions:
         A clock that was set back must not make what a program sets now lose to what it set before.
         """
         if set_now:
-            latest = max((time_ for _, time_, _ in self._same(entry)), default=None)
+            same = (*self._same(entry, _SAME), *self._same(entry, _SHARING))
+            latest = max((time_ for _, time_, _ in same), default=None)
             if latest is not None and latest >= entry.analyzed_at:
                 entry = msgspec.structs.replace(entry, analyzed_at=latest + 1)
         self._writer.put(self._folder(entry), [self._encode(entry, name=None, stamp=None)])
@@ -68,9 +76,16 @@ class Additions:
     def settle(self) -> None:
         """Leave one entry under each identity: the newest, as for any two that differ."""
         for entry in self._put.values():
-            same = sorted(self._same(entry), key=lambda row: (row[1], row[2], row[0]))
-            if same[1:]:
-                self._writer.throw_away([row[0] for row in same[:-1]], reason=SUPERSEDED)
+            found = [
+                (time_, digest, is_copy, row_id)
+                for is_copy, sql in ((False, _SAME), (True, _SHARING))
+                for row_id, time_, digest in self._same(entry, sql)
+            ]
+            found.remove(max(found))
+            copies = [row_id for _, _, is_copy, row_id in found if is_copy]
+            entries = [row_id for _, _, is_copy, row_id in found if not is_copy]
+            if found:
+                self._writer.throw_away(entries, copies, reason=SUPERSEDED)
         self._put.clear()
 
     def remove(self, wanted: Filter) -> int:
@@ -98,15 +113,16 @@ class Additions:
             layout = "local" if directory is None else "centralized"
         return Folder(Repository(entry.repository, directory), entry.cache_type, layout)
 
-    def _same(self, entry: Entry) -> Sequence[_Same]:
-        """Live entries with that one's identity, whatever directory their repository has."""
+    def _same(self, entry: Entry, sql: str) -> Sequence[_Same]:
+        """Live entries with that one's identity, whatever directory their repository has: by
+        `_SAME` those with rows of their own, by `_SHARING` those that share another's."""
         ids = {row[0] for row in self._folders_of(entry)}
         version = entry.schema_version
         found: list[Any] = [
             row
             for repository_id in ids
             for row in self._execute(
-                _SAME,
+                sql,
                 (
                     entry.file_hash[:HASH_PREFIX],
                     place_of(repository_id, entry.file_path),

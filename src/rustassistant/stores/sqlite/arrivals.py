@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from rustassistant.codec import Record
@@ -18,7 +18,14 @@ from rustassistant.stores.base import (
     Rules,
 )
 from rustassistant.stores.sqlite.identifiers import Identifiers
-from rustassistant.stores.sqlite.rivals import Rival, alike, find_copy, is_equal, rivals_of
+from rustassistant.stores.sqlite.rivals import (
+    Likeness,
+    Rival,
+    alike,
+    find_copy,
+    is_equal,
+    rivals_of,
+)
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 from rustassistant.stores.sqlite.totals import Totals, month_of, sums_of
@@ -77,12 +84,13 @@ class Arrivals:
         self._reader = reader
         self._totals = totals
         self._rules = rules
-        self.ids = Identifiers(reader.connection)
+        self.ids = Identifiers(reader.connection, keeps_meta=not rules.restamp)
         self._first_own = self._next_entry = self._next_id()
         self._rows: list[tuple[Any, ...]] = []
         self._files_of_rows: set[int] = set()
         self._sound: set[int] = set()
         self._owners: dict[bytes, int] = {}
+        self._shared: dict[Likeness, int] = {}
 
     def _next_id(self) -> int:
         following: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM entries").get
@@ -93,6 +101,7 @@ class Arrivals:
         outcomes, conflicts = Outcomes(), list[Conflict]()
         ids = self.ids.folder(folder)
         self._owners = self._find_owners(records)
+        self._shared.clear()
         each = []
         file_of, producer_of, is_first = self.ids.file, self.ids.producer, self.ids.is_first
         cache_type, dedup, migrated = folder.cache_type, self._rules.dedup, Outcome.MIGRATED
@@ -115,7 +124,7 @@ class Arrivals:
     def _compare(self, arrival: _Arrival, outcomes: Outcomes, conflicts: list[Conflict]) -> Outcome:
         """Put an entry that may be there already, or share a row with another."""
         rivals = self._rivals(arrival)
-        outcome = self._already_there(arrival, rivals)
+        outcome = self._already_there(arrival, rivals, conflicts)
         if outcome is not None:
             return outcome
         answers = self._resolve(arrival, rivals, conflicts)
@@ -166,7 +175,9 @@ class Arrivals:
             self._reader, self.ids, arrival.alike, arrival.folder.cache_type, arrival.producer_id
         )
 
-    def _already_there(self, arrival: _Arrival, rivals: Iterable[Rival]) -> Outcome | None:
+    def _already_there(
+        self, arrival: _Arrival, rivals: Sequence[Rival], conflicts: list[Conflict]
+    ) -> Outcome | None:
         """The outcome if one of these is that very entry; if it lay elsewhere, note this place.
 
         One whose result is damaged is none: the good bytes that come in are kept.
@@ -181,8 +192,8 @@ class Arrivals:
         if not equal:
             return None
         removed = {rival.entry_id for rival in equal if rival.removed not in _STAY_REMOVED}
-        for entry_id in removed:  # whoever migrates it again wants it back
-            take_back(self._totals, entry_id)
+        if removed:
+            self._bring_back(arrival, removed, rivals, conflicts)
         outcome = Outcome.MIGRATED if removed else Outcome.UNCHANGED
         for rival in equal:
             if (rival.folder_id, rival.name) == (folder_id, record.name):
@@ -195,6 +206,21 @@ class Arrivals:
             return outcome
         self._add_copy(arrival, equal[0].entry_id, foreign=equal[0].copy_id is not None)
         return Outcome.MIGRATED if removed else Outcome.DUPLICATE
+
+    def _bring_back(
+        self,
+        arrival: _Arrival,
+        removed: Collection[int],
+        rivals: Iterable[Rival],
+        conflicts: list[Conflict],
+    ) -> None:
+        """Whoever migrates an entry again wants it back; whether it answers is for the policy."""
+        others = [rival for rival in rivals if rival.entry_id not in removed]
+        answers = self._resolve(arrival, others, conflicts)
+        for entry_id in removed:
+            take_back(self._totals, entry_id)
+            if not answers:
+                throw_away(self._totals, entry_id, reason=SUPERSEDED, now=time.time_ns())
 
     def _restamp(self, table: str, row_id: int, stamp: int | None, new: int | None) -> None:
         """A file was touched, or copied back: remember its new times, to read it no more."""
@@ -210,23 +236,31 @@ class Arrivals:
         own = (record.analyzed_at, record.result_digest)
         eligible = [rival for rival in rivals if rival.removed in (None, SUPERSEDED)]
         preferred = policy.best([own, *(rival.standing for rival in eligible)])
-        answers = policy is OnConflict.KEEP_BOTH or record.result_digest == preferred[1]
-        conflicts += (
-            rival.conflict(arrival.folder, record, incoming_answers=answers)
-            for rival in eligible
-            if rival.removed is None and rival.result_digest != record.result_digest
+        live = sorted(
+            (
+                rival
+                for rival in eligible
+                if rival.removed is None and rival.result_digest != record.result_digest
+            ),
+            key=lambda rival: rival.standing,
         )
-        if policy is not OnConflict.KEEP_BOTH:
-            self._reconsider(eligible, preferred[1])
-        return answers
+        for rival in {rival.result_digest: rival for rival in live}.values():
+            is_preferred = policy.best([own, rival.standing]) == own
+            conflicts.append(rival.conflict(arrival.folder, record, incoming_answers=is_preferred))
+        if policy is OnConflict.KEEP_BOTH:
+            return True
+        self._reconsider(eligible, preferred[1])
+        return record.result_digest == preferred[1]
 
     def _reconsider(self, rivals: Iterable[Rival], preferred: bytes) -> None:
         """Let those answer that have the preferred result, and no others."""
-        for rival in rivals:
+        # What shares a row first: it gets one of its own when the entry goes whose row it is.
+        for rival in sorted(rivals, key=lambda rival: rival.copy_id is None):
             is_to_answer = rival.result_digest == preferred
             if is_to_answer == (rival.removed is None):
                 continue
             self._flush()
+            self._shared.clear()
             if is_to_answer:
                 take_back(self._totals, rival.entry_id)
                 continue
@@ -238,13 +272,19 @@ class Arrivals:
 
     def _share(self, arrival: _Arrival) -> bool:
         """Note an entry as a further place of an equal one elsewhere, if there is one."""
-        owner = self._owners.get(arrival.record.result_digest)
-        if owner is None:
+        record = arrival.record
+        owner = self._owners.get(record.result_digest)
+        if owner is None or record.original is not None:
             return False
         self._flush()  # the one it is like may be among the rows that come in with it
-        entry_id = alike(self._reader, owner, arrival.folder, arrival.record, arrival.producer_id)
+        likeness = (owner, record.file_hash, record.file_size, arrival.folder.cache_type,
+                    arrival.producer_id, record.tokens_used)  # fmt: skip
+        entry_id = self._shared.get(likeness)
+        if entry_id is None:
+            entry_id = alike(self._reader, likeness)
         if entry_id is None:
             return False
+        self._shared[likeness] = entry_id
         self._add_copy(arrival, entry_id, foreign=True)
         return True
 

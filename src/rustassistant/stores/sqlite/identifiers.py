@@ -39,8 +39,9 @@ class Identifiers:
     as a whole when another connection may have written.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, *, keeps_meta: bool = False) -> None:
         self._connection = connection
+        self._keeps_meta = keeps_meta
         self._execute = connection.execute
         self._folders: dict[Folder, FolderIds] = {}
         self._producers: dict[_Parts, int] = {}
@@ -114,7 +115,8 @@ class Identifiers:
             made = self._connection.last_insert_rowid()
             self._made_repositories.add(made)
             return made
-        if repository.meta is not None and row[1] != repository.meta:
+        is_new_meta = repository.meta is not None and row[1] != repository.meta
+        if is_new_meta and (row[1] is None or not self._keeps_meta):
             self._execute(
                 "UPDATE repositories SET meta = ? WHERE id = ?", (repository.meta, row[0])
             )

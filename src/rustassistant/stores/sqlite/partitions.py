@@ -174,7 +174,7 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         self, reader: EntryReader, row: tuple[Any, ...] | None, name: str, known: Known
     ) -> Found | Unchanged | Failure:
         if row is None:
-            return self._failure(name, "vanished before it could be read")
+            return self._failure(name, "vanished before it could be read: run again")
         path = f"{self.label}/{printable(name)}"
         try:
             origin = checked(row[-len(_Origin._fields) :], _Origin)
@@ -191,30 +191,47 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         return Failure(f"{self.label}/{printable(name)}", self.folder.cache_type, reason)
 
 
-def partitions(path: str, *, superseded: bool = False) -> Iterator[SqlitePartition]:
-    """List a database, one folder's names in memory at a time; with ``superseded``, those too."""
+def partitions(path: str, *, superseded: bool = False) -> Iterator[SqlitePartition | Failure]:
+    """List a database, one folder's names in memory at a time; with ``superseded``, those too.
+
+    A folder that can't be listed, as its pages are damaged, is a failure and hides no other.
+    """
     which = IS_KEPT if superseded else IS_LIVE
     connection = open_for_reading(path)
     try:
         with errors_named(path):
-            share = _share(connection, path)
-            for row in connection.execute(_FOLDERS).fetchall():
-                found = checked(row, _FolderRow)
-                for sql, copied in ((_ENTRIES, False), (_COPIES, True)):
-                    places = [
-                        checked(one, _Place)
-                        for one in connection.execute(sql.format(which=which), (found.id,))
-                    ]
-                    for some in _in_parts(found.folder, path, places):
-                        yield msgspec.structs.replace(some, copied=copied, share=share)
+            rows = connection.execute(_FOLDERS).fetchall()
+        share = _share(connection, path)
+        for row in rows:
+            try:
+                with errors_named(path):
+                    found = checked(row, _FolderRow)
+                    own, copied = (
+                        [
+                            checked(one, _Place)
+                            for one in connection.execute(sql.format(which=which), (found.id,))
+                        ]
+                        for sql in (_ENTRIES, _COPIES)
+                    )
+            except DamagedError as error:
+                yield Failure(f"{printable(path)}:{row[1]}/{row[4]}", str(row[4]), error.message)
+                continue
+            for places, is_copied in ((own, False), (copied, True)):
+                for some in _in_parts(found.folder, path, places):
+                    yield msgspec.structs.replace(some, copied=is_copied, share=share)
     finally:
         connection.close()
 
 
 def _share(connection: apsw.Connection, path: str) -> int:
-    live = connection.execute(
-        "SELECT ifnull(sum(entries), 0) + (SELECT count(*) FROM copies) FROM totals"
-    ).get
+    """Bytes of the file for each place of an entry; 0 where the totals can't say how many."""
+    try:
+        with errors_named(path):
+            live = connection.execute(
+                "SELECT ifnull(sum(entries), 0) + (SELECT count(*) FROM copies) FROM totals"
+            ).get
+    except DamagedError:
+        return 0
     size: int = os.path.getsize(path)
     return size // live if live > 0 else 0
 
@@ -228,27 +245,34 @@ def _in_parts(folder: Folder, path: str, places: list[_Place]) -> Iterator[Sqlit
 
 
 def survey(path: str) -> Survey:
-    """Count the entries of each type by the totals, and pick samples evenly."""
+    """Count the entries of each type by the totals, and pick samples evenly; nothing of either
+    where the tables that say so are damaged."""
     connection = open_for_reading(path)
     try:
         with errors_named(path):
-            files: defaultdict[str, int] = defaultdict(int)
-            text_bytes = 0
-            for cache_type, entries, size in connection.execute(
-                "SELECT d.cache_type, sum(t.entries), sum(t.text_bytes)"
-                " FROM totals t JOIN folders d ON d.id = t.folder_id GROUP BY 1"
-            ):
-                files[cache_type] += entries
-                text_bytes += size
-            total = sum(files.values())
-            for cache_type, copies in connection.execute(
-                "SELECT d.cache_type, count(*) FROM copies c JOIN folders d ON d.id = c.folder_id"
-                " GROUP BY 1"
-            ):
-                files[cache_type] += copies
-            samples = list(_samples(connection, path, files))
+            return _survey(connection, path)
+    except DamagedError:
+        return Survey({}, 0.0, [])
     finally:
         connection.close()
+
+
+def _survey(connection: apsw.Connection, path: str) -> Survey:
+    files: defaultdict[str, int] = defaultdict(int)
+    text_bytes = 0
+    for cache_type, entries, size in connection.execute(
+        "SELECT d.cache_type, sum(t.entries), sum(t.text_bytes)"
+        " FROM totals t JOIN folders d ON d.id = t.folder_id GROUP BY 1"
+    ):
+        files[cache_type] += entries
+        text_bytes += size
+    total = sum(files.values())
+    for cache_type, copies in connection.execute(
+        "SELECT d.cache_type, count(*) FROM copies c JOIN folders d ON d.id = c.folder_id"
+        " GROUP BY 1"
+    ):
+        files[cache_type] += copies
+    samples = list(_samples(connection, path, files))
     return Survey(dict(files), text_bytes / total if total else 0.0, samples)
 
 

@@ -10,11 +10,12 @@ from rustassistant.errors import DamagedError
 from rustassistant.stores.base import Conflict, Folder
 from rustassistant.stores.sqlite.identifiers import Identifiers
 from rustassistant.stores.sqlite.rows import EntryReader, checked
+from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
 _COLUMNS: Final = """
 SELECT e.id, {copy_id}, {file_id}, {place}.folder_id, e.producer_id, {analyzed_at}, e.tokens_used,
        e.result_digest, ifnull(e.result_of, e.id), e.original, e.dictionary_id,
-       {place}.source_name, {place}.source_stamp, t.reason, d.cache_type
+       {place}.source_name, {place}.source_stamp, {place}.seal, t.reason, d.cache_type
 """
 _OF_FILES: Final = (
     _COLUMNS.format(copy_id="NULL", place="e", file_id="e.file_id", analyzed_at="e.analyzed_at")
@@ -30,9 +31,12 @@ LEFT JOIN trash t ON t.entry_id = e.id
 WHERE c.file_id = ?1
 """
 )
-_ALIKE: Final = """
-SELECT e.id FROM entries e JOIN files f ON f.id = e.file_id JOIN folders d ON d.id = e.folder_id
-WHERE (e.id = ?1 OR e.result_of = ?1) AND f.hash = ?2 AND f.size IS ?3 AND d.cache_type = ?4
+# By the content, since a result such as [] may be that of every second file.
+_ALIKE: Final = f"""
+SELECT e.id FROM files f CROSS JOIN entries e ON e.file_id = f.id
+CROSS JOIN folders d ON d.id = e.folder_id
+WHERE substr(f.hash, 1, {HASH_PREFIX}) = substr(?2, 1, {HASH_PREFIX})
+  AND (e.id = ?1 OR e.result_of = ?1) AND f.hash = ?2 AND f.size IS ?3 AND d.cache_type = ?4
   AND e.producer_id = ?5 AND e.tokens_used IS ?6 AND e.original IS NULL
   AND e.id NOT IN (SELECT entry_id FROM trash)
 LIMIT 1
@@ -55,6 +59,7 @@ class Rival(NamedTuple):
     dictionary_id: int | None
     name: bytes | None
     stamp: int | None
+    seal: int
     removed: str | None
     cache_type: str
 
@@ -101,13 +106,17 @@ def rivals_of(
 def is_equal(
     reader: EntryReader, rival: Rival, record: Record, file_id: int, producer_id: int
 ) -> bool:
-    """Whether a row is that very entry, in all columns and, where it was kept, the whole file."""
+    """Whether a row is that very entry, in all columns and, where it was kept, the whole file.
+
+    One whose seal is broken is not: it could not be given back.
+    """
     same = (
         rival.file_id == file_id
         and rival.producer_id == producer_id
         and rival.analyzed_at == record.analyzed_at
         and rival.tokens_used == record.tokens_used
         and rival.result_digest == record.result_digest
+        and rival.seal == record.seal
         and (rival.original is None) == (record.original is None)
     )
     if not same or rival.original is None or record.original is None:
@@ -119,14 +128,13 @@ def is_equal(
     return reader.text(record.original, record.dictionary_id) == kept
 
 
-def alike(
-    reader: EntryReader, owner: int, folder: Folder, record: Record, producer_id: int
-) -> int | None:
-    """An entry of the same key, type and result, at whatever path, whose row can be shared."""
-    if record.original is not None:
-        return None
-    wanted = (owner, record.file_hash, record.file_size, folder.cache_type, producer_id,
-              record.tokens_used)  # fmt: skip
+Likeness = tuple[int, bytes, int | None, str, int, int | None]
+"""What entries that can share a row have in common: the row that holds their result, content,
+size, type, producer and tokens."""
+
+
+def alike(reader: EntryReader, wanted: Likeness) -> int | None:
+    """A live entry of this likeness, at whatever path, whose row can be shared."""
     found: Any = reader.value(_ALIKE, wanted)
     return None if found is None else int(found)
 

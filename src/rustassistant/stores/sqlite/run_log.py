@@ -10,7 +10,7 @@ from typing import Final
 import apsw
 import msgspec
 
-from rustassistant.stores.base import Run, RunNote
+from rustassistant.stores.base import Run, RunNote, printable
 from rustassistant.stores.sqlite.rows import checked
 from rustassistant.version import __version__
 
@@ -66,7 +66,7 @@ class RunLog:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        return printable(getpass.getuser())
     except (OSError, KeyError):  # a user id without a name, as in containers
         return "unknown"
 

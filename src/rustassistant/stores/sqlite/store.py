@@ -14,6 +14,7 @@ from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import (
     Candidate,
+    Failure,
     Folder,
     Held,
     Partition,
@@ -74,7 +75,7 @@ class SqliteStore:
         """Count its live entries, and pick samples of them."""
         return survey(self.path)
 
-    def partitions(self) -> Iterator[Partition]:
+    def partitions(self) -> Iterator[Partition | Failure]:
         """List its entries, at each place where they lay."""
         return partitions(self.path, superseded=self._superseded)
 

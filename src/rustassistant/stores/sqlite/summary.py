@@ -16,7 +16,8 @@ import apsw
 
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.rows import IS_LIVE, checked
-from rustassistant.stores.sqlite.totals import MAX_TOKENS, month_of
+from rustassistant.stores.sqlite.totals import month_of
+from rustassistant.usage import MAX_TOKENS
 
 _MONTH: Final = (
     "(CAST(strftime('%Y', {seconds}, 'unixepoch') AS INTEGER) * 12"

@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.stores.sqlite.totals import MAX_TOKENS
-from rustassistant.usage import Usage, stated_usage
+from rustassistant.usage import MAX_TOKENS, Usage, stated_usage
 
 SAID: Final = f"e.tokens_used BETWEEN 0 AND {MAX_TOKENS}"
 """Counts that can be right, of the table ``e``."""

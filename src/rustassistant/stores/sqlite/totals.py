@@ -8,13 +8,10 @@ from typing import Final, NamedTuple
 
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.usage import stated_usage
+from rustassistant.usage import MAX_TOKENS, stated_usage
 
 _NS_PER_DAY: Final = 86_400 * 10**9
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-
-MAX_TOKENS: Final = 10**12
-"""More is damage, not usage; and millions of rows of it still add up in 64 bits."""
 
 _ADD: Final = """
 INSERT INTO totals (folder_id, producer_id, month, entries, tokens, assumed_tokens,
