@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rustassistant.migrate import CacheMigrator, Place
 from rustassistant.stores import open_source
-from rustassistant.stores.sqlite import checking, refilling, repairing
-from rustassistant.stores.sqlite.problems import Kind, Problem, Remedy
+from rustassistant.stores.sqlite.integrity import checking, refilling, repairing
+from rustassistant.stores.sqlite.integrity.problems import Kind, Problem, Remedy
 
 __all__ = [
     "CheckResult",

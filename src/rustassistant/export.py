@@ -18,17 +18,10 @@ from rustassistant.errors import ConflictError, InterruptedRunError, UsageError
 from rustassistant.migrate import MigrationFailure, MigrationProgress, Place
 from rustassistant.results import published_progress
 from rustassistant.stores import open_destination, open_source
-from rustassistant.stores.base import (
-    Destination,
-    Failure,
-    Folder,
-    OnConflict,
-    Problem,
-    Rules,
-    Source,
-)
+from rustassistant.stores.base import Destination, Folder, Source
 from rustassistant.stores.interchange.single_file import SingleFile
 from rustassistant.stores.json_tree import JsonTreeDestination, Layout
+from rustassistant.stores.outcomes import Failure, OnConflict, Problem, Rules
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.transfer.engine import transfer
 from rustassistant.transfer.plan import Options

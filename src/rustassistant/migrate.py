@@ -35,7 +35,8 @@ from rustassistant.results import (
     verification_of,
 )
 from rustassistant.stores import open_destination, open_source
-from rustassistant.stores.base import OnConflict, Problem, Rules, Source, printable
+from rustassistant.stores.base import Source, printable
+from rustassistant.stores.outcomes import OnConflict, Problem, Rules
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.digest import Digest
 from rustassistant.transfer.engine import transfer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rustassistant.stores.base import Conflict, Failure
+from rustassistant.stores.outcomes import Conflict, Failure
 from rustassistant.transfer.report import Comparison, Difference, Progress, Report, ReportProgress
 
 

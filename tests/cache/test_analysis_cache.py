@@ -390,7 +390,7 @@ def test_what_another_program_commits_is_seen_at_once(cache: AnalysisCache, data
 def test_database_that_appears_or_goes_or_is_replaced_is_noticed(
     cache: AnalysisCache, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rustassistant.stores.sqlite.live._REPLACED_CHECK_NS", -1)
+    monkeypatch.setattr("rustassistant.stores.sqlite.serving.live._REPLACED_CHECK_NS", -1)
     assert cache.get(**ASKED) is None
     with AnalysisCache(tmp_path / "other.db") as other:
         other.set(**SET, result="of another file")

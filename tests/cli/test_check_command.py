@@ -234,7 +234,7 @@ def test_file_of_another_program_is_left_alone(check: Check, tmp_path: Path) -> 
 def test_repair_against_a_writer_exits_with_11_and_names_it(
     check: Check, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rustassistant.stores.sqlite.repairing.BUSY_TIMEOUT_MS", 0)
+    monkeypatch.setattr("rustassistant.stores.sqlite.integrity.repairing.BUSY_TIMEOUT_MS", 0)
     damage_two(database)
     source = (
         "import apsw, sys\n"

@@ -104,7 +104,9 @@ def test_too_little_room_is_told_before_anything_happens(
     class Full:
         free = 1000
 
-    monkeypatch.setattr("rustassistant.stores.sqlite.compaction.shutil.disk_usage", lambda _: Full)
+    monkeypatch.setattr(
+        "rustassistant.stores.sqlite.upkeep.compaction.shutil.disk_usage", lambda _: Full
+    )
     done = call("compact", "-d", database)
     assert done.code == 1
     assert "needs" in done.err

@@ -247,7 +247,7 @@ def test_more_than_a_batch_ends_and_leaves_its_row_in_the_log(
         cache.add(f"{number}.rs", content=b"%d" % (number % 3), result="equal")
     database = tmp_path / "cache.db"
     CacheMigrator(cache.root, database, dedup=True).migrate()
-    monkeypatch.setattr("rustassistant.stores.sqlite.removal._BATCH", 4)
+    monkeypatch.setattr("rustassistant.stores.sqlite.upkeep.removal._BATCH", 4)
     call("clear", "--all", "-d", database, "--yes")
     assert call("trash", "empty", "-d", database, "--yes", "--json").summary["deleted"] == 25
     runs = call("log", "-d", database, "--json").summary["runs"]

@@ -10,8 +10,9 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from rustassistant.entry import Entry
-from rustassistant.stores.base import Failure, Folder, Found, Problem
+from rustassistant.stores.base import Folder, Found
 from rustassistant.stores.json_tree import JsonTree
+from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, dump, fields_of
 
 REPOSITORIES: Final = ("/home/dev/project", "/home/dev/größe")

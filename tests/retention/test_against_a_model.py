@@ -31,8 +31,13 @@ from rustassistant.retention import (
     restore,
     unpin,
 )
-from rustassistant.stores.sqlite.live_size import COPY_BYTES, ENTRY_BYTES, FIXED_BYTES, live_size
 from rustassistant.stores.sqlite.rows import EntryReader, copy_sql, entry_sql
+from rustassistant.stores.sqlite.upkeep.live_size import (
+    COPY_BYTES,
+    ENTRY_BYTES,
+    FIXED_BYTES,
+    live_size,
+)
 from support import Cache
 
 REPOSITORIES = st.sampled_from(("/r", "/s"))

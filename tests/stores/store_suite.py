@@ -22,19 +22,9 @@ from rustassistant.codec import Dictionary, Encoder, Record
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name, parse
 from rustassistant.errors import DamagedError, LockedError
-from rustassistant.stores.base import (
-    Candidate,
-    Destination,
-    Folder,
-    OnConflict,
-    Outcomes,
-    Put,
-    Query,
-    Repository,
-    Rules,
-    Writer,
-)
+from rustassistant.stores.base import Candidate, Destination, Folder, Query, Repository, Writer
 from rustassistant.stores.memory import MemoryStore
+from rustassistant.stores.outcomes import OnConflict, Outcomes, Put, Rules
 from support import dump, fields_of, sample_entry, snapshot
 
 INT64: Final = 2**63

@@ -23,18 +23,11 @@ from rustassistant.errors import (
     RustAssistantError,
     SourceUnreadableError,
 )
-from rustassistant.stores.base import (
-    Failure,
-    Folder,
-    Found,
-    Partition,
-    Problem,
-    Repository,
-    printable,
-)
+from rustassistant.stores.base import Folder, Found, Partition, Repository, printable
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree.layout import Listing
 from rustassistant.stores.json_tree.store import PARTITION_FILES, _Sample
+from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, as_nobody, dump, fields_of, hash8
 
 PROJECT = "/home/dev/project"

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.errors import EntryError
-from rustassistant.stores.base import Failure, Found, Known, Partition, Problem, Unchanged
+from rustassistant.stores.base import Found, Known, Partition, Unchanged
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree.reading import read_file, stamp_of
+from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, as_nobody, dump, fields_of
 
 SECOND = 10**9

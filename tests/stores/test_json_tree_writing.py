@@ -17,17 +17,10 @@ import pytest
 from rustassistant.entry import Entry
 from rustassistant.entry_json import render
 from rustassistant.errors import DestinationError, LockedError
-from rustassistant.stores.base import (
-    Destination,
-    Folder,
-    Found,
-    OnConflict,
-    Problem,
-    Repository,
-    Rules,
-)
+from rustassistant.stores.base import Destination, Folder, Found, Repository
 from rustassistant.stores.json_tree import JsonTree, JsonTreeDestination, Layout
 from rustassistant.stores.json_tree.naming import Tally
+from rustassistant.stores.outcomes import OnConflict, Problem, Rules
 from stores.store_suite import FLAT, FOLDER, HOME, DestinationSuite, entry_in, kept_entry, record_of
 from support import as_nobody, snapshot
 

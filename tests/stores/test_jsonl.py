@@ -24,19 +24,10 @@ from rustassistant.errors import (
     NotFoundError,
     UsageError,
 )
-from rustassistant.stores.base import (
-    Failure,
-    Folder,
-    Found,
-    OnConflict,
-    Partition,
-    Problem,
-    Repository,
-    Rules,
-    Unchanged,
-)
+from rustassistant.stores.base import Folder, Found, Partition, Repository, Unchanged
 from rustassistant.stores.interchange.jsonl import JsonLines
 from rustassistant.stores.interchange.line import FIELDS, entry_in, folder_in, line_of
+from rustassistant.stores.outcomes import Failure, OnConflict, Problem, Rules
 from stores.store_suite import FOLDER, HOME, INT64, kept_entry, record_of
 from stores.store_suite import entry_in as an_entry_in
 from support import dump, fields_of, snapshot

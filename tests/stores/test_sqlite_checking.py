@@ -28,8 +28,8 @@ from rustassistant.errors import (
     OutOfSpaceError,
     RustAssistantError,
 )
-from rustassistant.stores.sqlite.pages import Pages
-from rustassistant.stores.sqlite.tables import our_tables, row_of_cell, rows_of
+from rustassistant.stores.sqlite.integrity.pages import Pages
+from rustassistant.stores.sqlite.integrity.tables import our_tables, row_of_cell, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +415,8 @@ def test_full_disk_for_the_temporary_copy_is_named(
         with open("/dev/full", "wb") as full:
             full.write(Path(path).read_bytes())
 
-    monkeypatch.setattr("rustassistant.stores.sqlite.images.copy_bytes", copy_to_full_disk)
+    monkeypatch.setattr(
+        "rustassistant.stores.sqlite.integrity.images.copy_bytes", copy_to_full_disk
+    )
     with pytest.raises(OutOfSpaceError, match="is full"):
         check_database(database)

@@ -12,13 +12,14 @@ import zstandard
 from damage import entries_of, make_database
 from rustassistant.check import check_database
 from rustassistant.errors import InterruptedRunError, LockedError
-from rustassistant.stores.sqlite import SqliteStore, recompression
-from rustassistant.stores.sqlite.recompression import (
+from rustassistant.stores.sqlite import SqliteStore
+from rustassistant.stores.sqlite.upkeep import recompression
+from rustassistant.stores.sqlite.upkeep.recompression import (
     NewFrames,
     Recompression,
     drop_dictionaries,
 )
-from rustassistant.stores.sqlite.texts import StoredTexts, reading_texts
+from rustassistant.stores.sqlite.views.texts import StoredTexts, reading_texts
 
 
 @pytest.fixture

@@ -498,7 +498,7 @@ def hold(database: Path, statement: str) -> subprocess.Popen[bytes]:
 def test_repair_gives_way_to_a_writer(
     database: Path, pages: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rustassistant.stores.sqlite.repairing.BUSY_TIMEOUT_MS", 0)
+    monkeypatch.setattr("rustassistant.stores.sqlite.integrity.repairing.BUSY_TIMEOUT_MS", 0)
     run_sql(database, "UPDATE entries SET seal = seal + 1 WHERE id = 20")
     if pages:
         overwrite(database, pages_of(database, "producers")[0])
@@ -534,7 +534,7 @@ def test_killed_repair_leaves_the_file_as_it_was(database: Path, sound: Path, pa
     source = (
         "import os, signal\n"
         "from rustassistant.check import repair_database\n"
-        "from rustassistant.stores.sqlite import repairing\n"
+        "from rustassistant.stores.sqlite.integrity import repairing\n"
         "mend = repairing._mend\n"
         "def die(*args): os.kill(os.getpid(), signal.SIGKILL)\n"
         "repairing.put_in_place = die\n"

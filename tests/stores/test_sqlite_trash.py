@@ -12,11 +12,11 @@ import pytest
 
 from rustassistant import CacheMigrator
 from rustassistant.check import check_database
-from rustassistant.stores.sqlite.compaction import compact
-from rustassistant.stores.sqlite.live_size import live_size
-from rustassistant.stores.sqlite.removal import Removal, empty_trash, removing
-from rustassistant.stores.sqlite.summary import Scope
-from rustassistant.stores.sqlite.trashed import Wanted, trash_size, trashed_ids
+from rustassistant.stores.sqlite.upkeep.compaction import compact
+from rustassistant.stores.sqlite.upkeep.live_size import live_size
+from rustassistant.stores.sqlite.upkeep.removal import Removal, empty_trash, removing
+from rustassistant.stores.sqlite.views.summary import Scope
+from rustassistant.stores.sqlite.views.trashed import Wanted, trash_size, trashed_ids
 from support import Cache
 
 ENTRIES = 30
@@ -88,7 +88,7 @@ def test_process_that_dies_while_emptying_leaves_whole_batches(
     database: str, monkeypatch: pytest.MonkeyPatch, batch: int, after: int
 ) -> None:
     clear_all(database)
-    monkeypatch.setattr("rustassistant.stores.sqlite.removal._BATCH", batch)
+    monkeypatch.setattr("rustassistant.stores.sqlite.upkeep.removal._BATCH", batch)
     told: list[int] = []
 
     def progress(done: int) -> None:
@@ -108,7 +108,7 @@ def test_emptying_can_be_stopped_between_batches(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clear_all(database)
-    monkeypatch.setattr("rustassistant.stores.sqlite.removal._BATCH", 10)
+    monkeypatch.setattr("rustassistant.stores.sqlite.upkeep.removal._BATCH", 10)
     assert empty_trash(database, Wanted(), options="{}", cancelled=lambda: True) == 10
     assert in_trash(database) == ENTRIES - 10
     assert check_database(database).sound

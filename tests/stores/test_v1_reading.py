@@ -27,7 +27,8 @@ from rustassistant.errors import (
     SourceUnreadableError,
 )
 from rustassistant.stores import open_source
-from rustassistant.stores.base import Failure, Found, Known, Problem, Query, Unchanged
+from rustassistant.stores.base import Found, Known, Query, Unchanged
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.stores.v1 import V1Store, opening, partitions
 from rustassistant.transfer.engine import transfer

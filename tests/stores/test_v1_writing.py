@@ -29,20 +29,17 @@ from rustassistant.errors import (
     RustAssistantError,
 )
 from rustassistant.stores import open_destination
-from rustassistant.stores.base import (
-    Destination,
+from rustassistant.stores.base import Destination, Folder, Found, Repository
+from rustassistant.stores.json_tree import JsonTree
+from rustassistant.stores.outcomes import (
     Failure,
-    Folder,
-    Found,
     OnConflict,
     Outcome,
     Outcomes,
     Problem,
     Put,
-    Repository,
     Rules,
 )
-from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.stores.v1 import V1Store, opening
 from rustassistant.stores.v1.kept import MAX_NESTING, as_kept, compact

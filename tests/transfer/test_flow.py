@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rustassistant.errors import DamagedError, WorkerDiedError
-from rustassistant.stores.base import Failure, Folder, Known, Partition, Problem, Repository
+from rustassistant.stores.base import Folder, Known, Partition, Repository
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.flow import Answer, Submit, answers
 from rustassistant.transfer.workers import InlineExecutor
 

@@ -23,9 +23,9 @@ from rustassistant.errors import (
     OutOfSpaceError,
     RestoreError,
 )
-from rustassistant.stores.base import Problem
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree.store import JsonPartition
+from rustassistant.stores.outcomes import Problem
 from rustassistant.stores.renaming import rename_new
 from rustassistant.transfer import restore as restoring
 from support import Cache, as_nobody

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from rustassistant.errors import UsageError
-from rustassistant.stores.base import Failure, Found, Problem, Source
+from rustassistant.stores.base import Found, Source
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree import store as json_store
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.transfer.engine import transfer
 from rustassistant.transfer.sample import Sample, Sampled

@@ -18,10 +18,11 @@ import zstandard
 from rustassistant.codec import seal
 from rustassistant.entry import Producer
 from rustassistant.errors import InterruptedRunError, NotFoundError, RustAssistantError
-from rustassistant.stores.base import Destination, Rules, Source
+from rustassistant.stores.base import Destination, Source
 from rustassistant.stores.json_tree import JsonTree, JsonTreeDestination
 from rustassistant.stores.json_tree import store as json_store
 from rustassistant.stores.memory import MemoryStore
+from rustassistant.stores.outcomes import Rules
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.transfer.engine import transfer
 from rustassistant.transfer.fingerprint import fingerprint

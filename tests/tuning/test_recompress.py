@@ -20,7 +20,7 @@ from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError, InterruptedRunError, NotFoundError, UsageError
 from rustassistant.retention import clear
 from rustassistant.runs import list_runs, show_run
-from rustassistant.stores.sqlite import recompression
+from rustassistant.stores.sqlite.upkeep import recompression
 from rustassistant.transfer.selection import Selection
 from rustassistant.tuning import (
     Recompressed,
@@ -272,7 +272,7 @@ def test_damaged_dictionary_is_never_compressed_with(database: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from rustassistant.stores.sqlite import recompression
+from rustassistant.stores.sqlite.upkeep import recompression
 from rustassistant.tuning import RecompressOptions, recompress
 recompression.BATCH_ROWS = 10
 database, batches, where = sys.argv[1], int(sys.argv[2]), sys.argv[3]

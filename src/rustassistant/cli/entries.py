@@ -7,7 +7,7 @@ from typing import Any
 
 from rustassistant.cli.readable import dollars
 from rustassistant.entry import full_key
-from rustassistant.stores.sqlite.browsing import Item
+from rustassistant.stores.sqlite.views.browsing import Item
 from rustassistant.timestamps import format_rfc3339
 
 UNKNOWN = "-"

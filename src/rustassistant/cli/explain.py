@@ -14,7 +14,7 @@ from rustassistant.entry import DEFAULT_SCHEMA_VERSION
 from rustassistant.inspection import Explained, Verdict, explain_file
 from rustassistant.inspection.explain import Anew, Wanted
 from rustassistant.pricing import Split
-from rustassistant.stores.sqlite.browsing import Item
+from rustassistant.stores.sqlite.views.browsing import Item
 
 EXIT_MISS: Final = 1
 

@@ -14,7 +14,7 @@ from rustassistant.cli.tables import Column, Gives, say_table
 from rustassistant.errors import DamagedError, UsageError
 from rustassistant.retention import list_pins, pin, unpin
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.browsing import Item
+from rustassistant.stores.sqlite.views.browsing import Item
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.selection import ALL, Selection
 

@@ -19,7 +19,7 @@ from rustassistant.errors import UsageError
 from rustassistant.inspection import Shown, find_entries, show_entry
 from rustassistant.pricing import Split
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.browsing import EntryPlace, Item
+from rustassistant.stores.sqlite.views.browsing import EntryPlace, Item
 from rustassistant.timestamps import format_rfc3339
 
 

@@ -18,7 +18,7 @@ from rustassistant.errors import DamagedError, InterruptedRunError, UsageError
 from rustassistant.quantities import parse_age
 from rustassistant.retention import Chosen, empty, look_into_trash, restore
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.trashed import Trashed
+from rustassistant.stores.sqlite.views.trashed import Trashed
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.selection import ALL, Selection
 

@@ -24,8 +24,8 @@ from rustassistant.inspection.working_tree import NOT_REGULAR, hash_and_close
 from rustassistant.pricing import Cost, Prices, Split
 from rustassistant.spending import PUBLISHED_USD_PER_ENTRY, MonthlyPrices, bill
 from rustassistant.stores.base import Candidate, Query, printable
-from rustassistant.stores.sqlite.browsing import Item, items_of_content, items_of_paths
-from rustassistant.stores.sqlite.summary import Scope, lines
+from rustassistant.stores.sqlite.views.browsing import Item, items_of_content, items_of_paths
+from rustassistant.stores.sqlite.views.summary import Scope, lines
 from rustassistant.transfer.selection import Selection
 from rustassistant.usage import stated_usage
 

@@ -17,8 +17,8 @@ from rustassistant.inspection.opening import AnyPath, opened, resolved
 from rustassistant.inspection.scope import scope_of
 from rustassistant.pricing import Prices
 from rustassistant.spending import MonthlyPrices
-from rustassistant.stores.sqlite.browsing import Item, count_items, items
 from rustassistant.stores.sqlite.totals import month_of
+from rustassistant.stores.sqlite.views.browsing import Item, count_items, items
 from rustassistant.transfer.selection import ALL, Selection
 from rustassistant.usage import MAX_TOKENS
 

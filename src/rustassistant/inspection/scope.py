@@ -8,7 +8,7 @@ import apsw
 
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.sqlite.rows import checked
-from rustassistant.stores.sqlite.summary import Scope
+from rustassistant.stores.sqlite.views.summary import Scope
 from rustassistant.transfer.selection import Selection
 
 _FOLDERS = """

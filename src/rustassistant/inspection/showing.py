@@ -16,15 +16,15 @@ from rustassistant.inspection.paths import ranked, suffixes
 from rustassistant.pricing import Cost, Prices
 from rustassistant.spending import MonthlyPrices
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.browsing import (
+from rustassistant.stores.sqlite.rows import EntryReader, checked, entry_sql
+from rustassistant.stores.sqlite.totals import month_of
+from rustassistant.stores.sqlite.views.browsing import (
     EntryPlace,
     Item,
     entry_item,
     items_of_paths,
     places_of,
 )
-from rustassistant.stores.sqlite.rows import EntryReader, checked, entry_sql
-from rustassistant.stores.sqlite.totals import month_of
 from rustassistant.usage import MAX_TOKENS, Usage, stated_usage
 
 _MORE: Final = """

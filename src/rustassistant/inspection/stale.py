@@ -21,8 +21,14 @@ from rustassistant.pricing import Prices
 from rustassistant.results import Spending
 from rustassistant.spending import Bill, MonthlyPrices, bill
 from rustassistant.stores.base import Repository, printable
-from rustassistant.stores.sqlite.browsing import Analysis, Repo, analyses, count_items, repositories
 from rustassistant.stores.sqlite.totals import month_of
+from rustassistant.stores.sqlite.views.browsing import (
+    Analysis,
+    Repo,
+    analyses,
+    count_items,
+    repositories,
+)
 from rustassistant.transfer.selection import ALL, Selection
 from rustassistant.usage import MAX_TOKENS
 

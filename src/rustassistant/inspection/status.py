@@ -19,7 +19,7 @@ from rustassistant.inspection.sums import spending_of
 from rustassistant.pricing import Prices
 from rustassistant.results import Spending
 from rustassistant.spending import Bill, MonthlyPrices, bill_of, estimate
-from rustassistant.stores.sqlite.summary import (
+from rustassistant.stores.sqlite.views.summary import (
     Asked,
     By,
     Line,

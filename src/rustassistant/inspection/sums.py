@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rustassistant.results import Spending
-from rustassistant.stores.sqlite.summary import Line
+from rustassistant.stores.sqlite.views.summary import Line
 
 
 def spending_of(line: Line) -> Spending:

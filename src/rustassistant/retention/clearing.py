@@ -10,7 +10,7 @@ from rustassistant.inspection.scope import scope_of
 from rustassistant.results import Spending
 from rustassistant.retention.policies import spendings_of
 from rustassistant.retention.trashcan import compact_options
-from rustassistant.stores.sqlite.removal import removing
+from rustassistant.stores.sqlite.upkeep.removal import removing
 from rustassistant.transfer.selection import ALL, Selection
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rustassistant.inspection.opening import AnyPath, resolved
-from rustassistant.stores.sqlite import compaction
-from rustassistant.stores.sqlite.compaction import Compacted
+from rustassistant.stores.sqlite.upkeep import compaction
+from rustassistant.stores.sqlite.upkeep.compaction import Compacted
 
 __all__ = ["Compacted", "compact"]
 

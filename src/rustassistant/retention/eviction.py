@@ -16,15 +16,15 @@ from rustassistant.results import Spending
 from rustassistant.retention.policies import Policy, Worth, rates_of, spendings_of
 from rustassistant.retention.trashcan import compact_options
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.browsing import Item, entry_item
 from rustassistant.stores.sqlite.connection import open_for_reading
-from rustassistant.stores.sqlite.live_size import live_size
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.ranking import Cut, Ranking
-from rustassistant.stores.sqlite.removal import empty_trash, removing
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.trash import EVICTED
-from rustassistant.stores.sqlite.trashed import Wanted
+from rustassistant.stores.sqlite.upkeep.live_size import live_size
+from rustassistant.stores.sqlite.upkeep.ranking import Cut, Ranking
+from rustassistant.stores.sqlite.upkeep.removal import empty_trash, removing
+from rustassistant.stores.sqlite.views.browsing import Item, entry_item
+from rustassistant.stores.sqlite.views.trashed import Wanted
 from rustassistant.transfer.selection import ALL, Selection
 
 FIRST = 20

@@ -15,9 +15,9 @@ from rustassistant.inspection.scope import scope_of
 from rustassistant.inspection.showing import find_entries
 from rustassistant.retention.trashcan import compact_options
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite import pinning
-from rustassistant.stores.sqlite.browsing import Item
-from rustassistant.stores.sqlite.removal import removing
+from rustassistant.stores.sqlite.upkeep import pinning
+from rustassistant.stores.sqlite.upkeep.removal import removing
+from rustassistant.stores.sqlite.views.browsing import Item
 from rustassistant.transfer.selection import Selection
 
 

@@ -14,10 +14,10 @@ from rustassistant.inspection.sums import spending_of
 from rustassistant.pricing import Prices
 from rustassistant.results import Spending
 from rustassistant.spending import PUBLISHED_USD_PER_ENTRY, Bill, MonthlyPrices, bill_of
-from rustassistant.stores.sqlite.ranking import Order, Rate
 from rustassistant.stores.sqlite.rows import checked
-from rustassistant.stores.sqlite.summary import Scope, lines
-from rustassistant.stores.sqlite.tokens import Made
+from rustassistant.stores.sqlite.upkeep.ranking import Order, Rate
+from rustassistant.stores.sqlite.views.summary import Scope, lines
+from rustassistant.stores.sqlite.views.tokens import Made
 
 Policy = Order
 """What eviction takes first: the least recently used, the oldest, the largest, the cheapest or the

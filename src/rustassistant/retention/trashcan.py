@@ -17,12 +17,12 @@ from rustassistant.inspection.scope import scope_of
 from rustassistant.results import Spending
 from rustassistant.retention.policies import spendings_of
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.additions import DELETED
-from rustassistant.stores.sqlite.removal import empty_trash, removing
 from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.stores.sqlite.tokens import made_of
+from rustassistant.stores.sqlite.serving.additions import DELETED
 from rustassistant.stores.sqlite.trash import CLEARED, EVICTED, SUPERSEDED
-from rustassistant.stores.sqlite.trashed import (
+from rustassistant.stores.sqlite.upkeep.removal import empty_trash, removing
+from rustassistant.stores.sqlite.views.tokens import made_of
+from rustassistant.stores.sqlite.views.trashed import (
     Trashed,
     TrashSize,
     Wanted,

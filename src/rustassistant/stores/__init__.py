@@ -23,7 +23,7 @@ _DESTINATIONS: Final = {
     "sqlite": "rustassistant.stores.sqlite:SqliteStore",
     "v1": "rustassistant.stores.v1:V1Store",
 }
-_LIVE: Final = {"sqlite": "rustassistant.stores.sqlite.live:SqliteLive"}
+_LIVE: Final = {"sqlite": "rustassistant.stores.sqlite.serving.live:SqliteLive"}
 
 
 def open_source(location: str) -> Source:

@@ -14,21 +14,16 @@ from rustassistant.codec import Decoder, Dictionary, Record
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, LockedError
-from rustassistant.stores.base import (
-    Candidate,
+from rustassistant.stores.base import Candidate, Folder, Known, Query, Repository, StoreInfo
+from rustassistant.stores.outcomes import (
     Conflict,
-    Folder,
-    Known,
     OnConflict,
     Outcome,
     Outcomes,
     Put,
-    Query,
-    Repository,
     Rules,
     Run,
     RunNote,
-    StoreInfo,
 )
 
 

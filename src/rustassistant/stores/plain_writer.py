@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from rustassistant.codec import Decoder, Dictionary, Record
 from rustassistant.entry import Entry
-from rustassistant.stores.base import Folder, Known, Run, RunNote
+from rustassistant.stores.base import Folder, Known
+from rustassistant.stores.outcomes import Run, RunNote
 
 
 class PlainWriter:

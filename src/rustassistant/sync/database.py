@@ -15,21 +15,12 @@ import apsw
 from rustassistant.codec import Encoder
 from rustassistant.entry import Entry
 from rustassistant.errors import EntryError
-from rustassistant.stores.base import (
-    Failure,
-    Folder,
-    Found,
-    OnConflict,
-    Outcome,
-    Repository,
-    Rules,
-    Survey,
-    printable,
-)
-from rustassistant.stores.sqlite.additions import DELETED
+from rustassistant.stores.base import Folder, Found, Repository, Survey, printable
+from rustassistant.stores.outcomes import Failure, OnConflict, Outcome, Rules
 from rustassistant.stores.sqlite.connection import open_for_reading, open_for_writing
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.partitions import SqlitePartition
+from rustassistant.stores.sqlite.serving.additions import DELETED
 from rustassistant.stores.sqlite.standings import EMPTY, Damaged, Rows, Standing, Standings, split
 from rustassistant.stores.sqlite.store import SqliteStore
 from rustassistant.stores.sqlite.surroundings import file_state

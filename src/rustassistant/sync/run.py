@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from rustassistant.codec import MIN_SAMPLES
 from rustassistant.errors import EntryError, InterruptedRunError
-from rustassistant.stores.base import Failure, Found, Repository
+from rustassistant.stores.base import Found, Repository
+from rustassistant.stores.outcomes import Failure
 from rustassistant.sync import safety
 from rustassistant.sync.decide import (
     BOTH,

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from rustassistant.stores.base import Failure, Folder, Found, Problem, Repository, Survey
+from rustassistant.stores.base import Folder, Found, Repository, Survey
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.sync.elements import Element
 from rustassistant.sync.state import Container, Place, State
 

@@ -12,7 +12,7 @@ import msgspec
 
 from rustassistant.entry_json import parse
 from rustassistant.errors import DestinationError, EntryError, LockedError
-from rustassistant.stores.base import Failure, Folder, Found, Problem, Repository, Survey, printable
+from rustassistant.stores.base import Folder, Found, Repository, Survey, printable
 from rustassistant.stores.json_tree.changing import Change, Expected, TreeChanges
 from rustassistant.stores.json_tree.layout import (
     GIT_DIRECTORY,
@@ -26,6 +26,7 @@ from rustassistant.stores.json_tree.reading import stamp_of
 from rustassistant.stores.json_tree.standing import Standing, standing_of
 from rustassistant.stores.json_tree.store import JsonPartition, JsonTree
 from rustassistant.stores.json_tree.writing import file_of
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.sync.elements import Columns, columns_of, element_of, facts_of, repository_key
 from rustassistant.sync.side import Failed, Incoming, KeyOf, Leaving, Listed
 from rustassistant.sync.state import Container, Item, State

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from rustassistant.stores.base import Conflict, Failure, Run, RunNote, Writer
+from rustassistant.stores.base import Writer
+from rustassistant.stores.outcomes import Conflict, Failure, Run, RunNote
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.report import Report
 

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from rustassistant.codec import Dictionary, Encoder, Record
-from rustassistant.stores.base import Failure, Found, Known, Outcome, Partition, Unchanged
+from rustassistant.stores.base import Found, Known, Partition, Unchanged
+from rustassistant.stores.outcomes import Failure, Outcome
 from rustassistant.transfer.selection import ALL, Selection
 
 

@@ -13,16 +13,14 @@ import msgspec
 from rustassistant.errors import InterruptedRunError
 from rustassistant.stores.base import (
     Destination,
-    Failure,
     Folder,
     Known,
-    Outcome,
     Partition,
-    Problem,
     Source,
     Writer,
     printable,
 )
+from rustassistant.stores.outcomes import Failure, Outcome, Problem
 from rustassistant.transfer.audit import DONE, INTERRUPTED, Audit
 from rustassistant.transfer.encoding import Batch, Terms, encode_partition, unpack_batch
 from rustassistant.transfer.flow import Answer, answers

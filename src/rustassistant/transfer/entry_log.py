@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from rustassistant.errors import RustAssistantError
-from rustassistant.stores.base import Outcome, printable
+from rustassistant.stores.base import printable
+from rustassistant.stores.outcomes import Outcome
 
 _BUFFER: Final = 2**18
 _encode: Final = msgspec.json.Encoder().encode

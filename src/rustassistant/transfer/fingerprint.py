@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from rustassistant.errors import InterruptedRunError
-from rustassistant.stores.base import Failure, Found, Partition, Problem, Source
+from rustassistant.stores.base import Found, Partition, Source
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.digest import Digest
 from rustassistant.transfer.flow import answers
 from rustassistant.transfer.plan import Options, executor_for

@@ -12,7 +12,8 @@ from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
 from rustassistant.errors import WorkerDiedError
-from rustassistant.stores.base import Failure, Partition, Problem, printable
+from rustassistant.stores.base import Partition, printable
+from rustassistant.stores.outcomes import Failure, Problem
 
 Submit = Callable[[Executor, Partition], "Future[bytes]"]
 

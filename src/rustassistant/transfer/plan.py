@@ -17,7 +17,8 @@ from rustassistant.codec import (
     train_dictionary,
 )
 from rustassistant.errors import OutOfSpaceError
-from rustassistant.stores.base import Destination, Found, Rules, Survey, Writer
+from rustassistant.stores.base import Destination, Found, Survey, Writer
+from rustassistant.stores.outcomes import Rules
 from rustassistant.transfer.selection import ALL, Selection
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rustassistant.codec import Record
-from rustassistant.stores.base import Conflict, Failure, Outcome, Outcomes, Problem
+from rustassistant.stores.outcomes import Conflict, Failure, Outcome, Outcomes, Problem
 from rustassistant.transfer.digest import Digest
 from rustassistant.usage import MAX_TOKENS
 

@@ -13,16 +13,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rustassistant.errors import UsageError
-from rustassistant.stores.base import (
-    Failure,
-    Partition,
-    Problem,
-    Source,
-    StoreInfo,
-    Survey,
-    Tree,
-    printable,
-)
+from rustassistant.stores.base import Partition, Source, StoreInfo, Survey, Tree, printable
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.digest import whose
 
 MAX_SEED: Final = 2**32 - 1

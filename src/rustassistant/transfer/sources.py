@@ -6,16 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from rustassistant.errors import DamagedError
-from rustassistant.stores.base import (
-    Failure,
-    Partition,
-    Problem,
-    Source,
-    StoreInfo,
-    Survey,
-    Tree,
-    printable,
-)
+from rustassistant.stores.base import Partition, Source, StoreInfo, Survey, Tree, printable
+from rustassistant.stores.outcomes import Failure, Problem
 
 
 class Sources:

@@ -13,7 +13,6 @@ from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, InterruptedRunError
 from rustassistant.stores.base import (
     Destination,
-    Failure,
     Finder,
     Folder,
     Found,
@@ -21,11 +20,11 @@ from rustassistant.stores.base import (
     Held,
     Partition,
     PlaceFinder,
-    Problem,
     Repository,
     Source,
     printable,
 )
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.checkpoint import Checkpoint, Part, key_of
 from rustassistant.transfer.digest import Digest
 from rustassistant.transfer.flow import Answer, answers

@@ -9,9 +9,9 @@ from typing import Final
 
 from rustassistant.codec import Dictionary
 from rustassistant.errors import UsageError
-from rustassistant.stores.sqlite.texts import Frames as StoredFrames
-from rustassistant.stores.sqlite.texts import Texts, reading_texts
 from rustassistant.stores.sqlite.totals import Sums
+from rustassistant.stores.sqlite.views.texts import Frames as StoredFrames
+from rustassistant.stores.sqlite.views.texts import Texts, reading_texts
 from rustassistant.tuning.frames import Frames, Terms
 from rustassistant.tuning.recompress import AnyPath, absolute
 from rustassistant.tuning.training import TRAINED_ON, TRIED, newest, readable, trained

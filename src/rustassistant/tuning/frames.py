@@ -11,8 +11,8 @@ import zstandard
 
 from rustassistant.codec import Decoder, Dictionary, compressor
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.recompression import NewFrames
-from rustassistant.stores.sqlite.texts import StoredTexts
+from rustassistant.stores.sqlite.upkeep.recompression import NewFrames
+from rustassistant.stores.sqlite.views.texts import StoredTexts
 
 
 class Terms(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from rustassistant.codec import Dictionary, check_level
 from rustassistant.errors import InterruptedRunError, UsageError, WorkerDiedError
-from rustassistant.stores.sqlite.recompression import (
+from rustassistant.stores.sqlite.upkeep.recompression import (
     Dropped,
     NewFrames,
     Recompression,
@@ -21,8 +21,8 @@ from rustassistant.stores.sqlite.recompression import (
     Rows,
     drop_dictionaries,
 )
-from rustassistant.stores.sqlite.texts import Frames as StoredFrames
-from rustassistant.stores.sqlite.texts import StoredTexts, Texts, reading_texts
+from rustassistant.stores.sqlite.views.texts import Frames as StoredFrames
+from rustassistant.stores.sqlite.views.texts import StoredTexts, Texts, reading_texts
 from rustassistant.transfer.plan import Options, executor_for
 from rustassistant.tuning.frames import Frames, Terms, renew
 from rustassistant.tuning.training import TRIED, newest, readable, train_anew

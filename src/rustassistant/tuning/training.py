@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from rustassistant.codec import Dictionary, train_dictionary
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.texts import StoredTexts, Texts
+from rustassistant.stores.sqlite.views.texts import StoredTexts, Texts
 from rustassistant.tuning.frames import Frames, Terms
 
 TRAINED_ON: Final = 4_000

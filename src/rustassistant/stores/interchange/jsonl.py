@@ -21,12 +21,10 @@ from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name
 from rustassistant.errors import EntryError, NotFoundError, SourceUnreadableError
 from rustassistant.stores.base import (
-    Failure,
     Folder,
     Found,
     Known,
     Partition,
-    Problem,
     Survey,
     Tree,
     Unchanged,
@@ -34,6 +32,7 @@ from rustassistant.stores.base import (
 )
 from rustassistant.stores.interchange.line import entry_in, folder_in, line_of
 from rustassistant.stores.interchange.single_file import SingleFile, Sink
+from rustassistant.stores.outcomes import Failure, Problem
 
 _LONGEST_LINE: Final = 4 * MAX_TEXT_BYTES
 """A result, its file, and escapes: a line that is longer is none of ours."""

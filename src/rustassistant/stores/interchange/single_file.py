@@ -31,18 +31,8 @@ from rustassistant.errors import (
     RustAssistantError,
     UsageError,
 )
-from rustassistant.stores.base import (
-    Failure,
-    Finder,
-    Folder,
-    OnConflict,
-    Outcome,
-    Outcomes,
-    Put,
-    Rules,
-    StoreInfo,
-    printable,
-)
+from rustassistant.stores.base import Finder, Folder, StoreInfo, printable
+from rustassistant.stores.outcomes import Failure, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.plain_writer import PlainWriter
 
 _CHUNK: Final = 2**20

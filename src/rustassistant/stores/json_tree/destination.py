@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Final
 
 from rustassistant.errors import DestinationError
-from rustassistant.stores.base import Folder, Rules, StoreInfo, printable
+from rustassistant.stores.base import Folder, StoreInfo, printable
 from rustassistant.stores.json_tree.files import Looked, Root
 from rustassistant.stores.json_tree.finding import TreeFinder
 from rustassistant.stores.json_tree.naming import Tally
 from rustassistant.stores.json_tree.places import Layout, Placement
 from rustassistant.stores.json_tree.writing import TreeWriter
+from rustassistant.stores.outcomes import Rules
 
 _NEWEST: Final = Rules()
 

@@ -11,10 +11,11 @@ from typing import Any
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name, parse
 from rustassistant.errors import DamagedError, EntryError, NotACacheError, NotFoundError
-from rustassistant.stores.base import Candidate, Failure, Folder, Found, Problem, Query
+from rustassistant.stores.base import Candidate, Folder, Found, Query
 from rustassistant.stores.json_tree.files import directory_below, present
 from rustassistant.stores.json_tree.places import Placement
 from rustassistant.stores.json_tree.store import JsonTree
+from rustassistant.stores.outcomes import Failure, Problem
 
 _Identity = tuple[str, ...]
 

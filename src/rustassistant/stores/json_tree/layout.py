@@ -21,8 +21,9 @@ import msgspec
 
 from rustassistant.entry import CacheType
 from rustassistant.errors import NotACacheError, NotFoundError, SourceUnreadableError
-from rustassistant.stores.base import Failure, Folder, Problem, Repository, printable
+from rustassistant.stores.base import Folder, Repository, printable
 from rustassistant.stores.json_tree.meta import META_NAME, read_repository
+from rustassistant.stores.outcomes import Failure, Problem
 
 LOCAL_DIRECTORY: Final = ".rustassistant"
 GIT_DIRECTORY: Final = ".git"

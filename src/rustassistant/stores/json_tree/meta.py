@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from rustassistant.errors import EntryError
-from rustassistant.stores.base import Problem, Repository, printable
+from rustassistant.stores.base import Repository, printable
 from rustassistant.stores.json_tree.reading import read_file
+from rustassistant.stores.outcomes import Problem
 
 META_NAME: Final = "meta.json"
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rustassistant.errors import EntryError
-from rustassistant.stores.base import Failure, Problem, printable
+from rustassistant.stores.base import printable
 from rustassistant.stores.json_tree.files import (
     Root,
     Taken,
@@ -21,6 +21,7 @@ from rustassistant.stores.json_tree.files import (
     keep_aside,
     present,
 )
+from rustassistant.stores.outcomes import Failure, Problem
 
 _FATAL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
 

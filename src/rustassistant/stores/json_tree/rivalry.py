@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rustassistant.stores.base import OnConflict
+from rustassistant.stores.outcomes import OnConflict
 
 
 class Candidate(NamedTuple):

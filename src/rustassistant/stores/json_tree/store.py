@@ -16,12 +16,10 @@ from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.entry_json import file_name, parse
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import (
-    Failure,
     Folder,
     Found,
     Known,
     Partition,
-    Problem,
     StoreInfo,
     Survey,
     Tree,
@@ -30,6 +28,7 @@ from rustassistant.stores.base import (
 )
 from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, holds_local_cache, walk
 from rustassistant.stores.json_tree.reading import is_fresh, read_file, stamp_of
+from rustassistant.stores.outcomes import Failure, Problem
 
 PARTITION_FILES: Final = 512
 """Large enough that handing a partition to a worker costs little beside reading it, small enough

@@ -11,21 +11,13 @@ from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.entry_json import parse, render
 from rustassistant.errors import DamagedError, EntryError
-from rustassistant.stores.base import (
-    Failure,
-    Folder,
-    Outcome,
-    Outcomes,
-    Problem,
-    Put,
-    Rules,
-    printable,
-)
+from rustassistant.stores.base import Folder, printable
 from rustassistant.stores.json_tree.files import Looked, Root, directory_below, present
 from rustassistant.stores.json_tree.meta import META_NAME, path_in
 from rustassistant.stores.json_tree.naming import Naming, Step, Tally
 from rustassistant.stores.json_tree.places import Place, Placement, name_for, suffixed
 from rustassistant.stores.json_tree.rivalry import Candidate, Present, judge
+from rustassistant.stores.outcomes import Failure, Outcome, Outcomes, Problem, Put, Rules
 from rustassistant.stores.plain_writer import PlainWriter
 
 _IMPLIED_VERSIONS: Final = (None, DEFAULT_SCHEMA_VERSION)

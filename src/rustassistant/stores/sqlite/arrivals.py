@@ -8,15 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from rustassistant.codec import Record
 from rustassistant.errors import DamagedError
-from rustassistant.stores.base import (
-    Conflict,
-    Folder,
-    OnConflict,
-    Outcome,
-    Outcomes,
-    Put,
-    Rules,
-)
+from rustassistant.stores.base import Folder
+from rustassistant.stores.outcomes import Conflict, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.sqlite.identifiers import Identifiers
 from rustassistant.stores.sqlite.rivals import (
     Likeness,

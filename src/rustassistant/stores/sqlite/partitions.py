@@ -13,16 +13,8 @@ import msgspec
 
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, RustAssistantError
-from rustassistant.stores.base import (
-    Failure,
-    Folder,
-    Found,
-    Known,
-    Repository,
-    Survey,
-    Unchanged,
-    printable,
-)
+from rustassistant.stores.base import Folder, Found, Known, Repository, Survey, Unchanged, printable
+from rustassistant.stores.outcomes import Failure
 from rustassistant.stores.sqlite.connection import open_for_reading
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import (

@@ -9,7 +9,8 @@ from typing import Final
 
 import apsw
 
-from rustassistant.stores.base import Destination, Finder, Rules, StoreInfo
+from rustassistant.stores.base import Destination, Finder, StoreInfo
+from rustassistant.stores.outcomes import Rules
 from rustassistant.stores.sqlite.connection import check_writable, open_for_reading
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.schema import PAGE_SIZE, TABLES

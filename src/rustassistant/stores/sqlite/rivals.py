@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from rustassistant.codec import Record
 from rustassistant.errors import DamagedError
-from rustassistant.stores.base import Conflict, Folder
+from rustassistant.stores.base import Folder
+from rustassistant.stores.outcomes import Conflict
 from rustassistant.stores.sqlite.identifiers import Identifiers
 from rustassistant.stores.sqlite.rows import EntryReader, checked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX

@@ -10,7 +10,8 @@ from typing import Final
 import apsw
 import msgspec
 
-from rustassistant.stores.base import Run, RunNote, printable
+from rustassistant.stores.base import printable
+from rustassistant.stores.outcomes import Run, RunNote
 from rustassistant.stores.sqlite.rows import checked
 from rustassistant.version import __version__
 

@@ -14,18 +14,17 @@ from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import (
     Candidate,
-    Failure,
     Folder,
     Held,
     Partition,
     Query,
     Repository,
-    Rules,
     StoreInfo,
     Survey,
     Tree,
     printable,
 )
+from rustassistant.stores.outcomes import Failure, Rules
 from rustassistant.stores.sqlite.connection import (
     check_writable,
     open_for_reading,

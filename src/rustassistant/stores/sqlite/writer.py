@@ -14,7 +14,8 @@ import apsw
 
 from rustassistant.codec import Dictionary, Record
 from rustassistant.entry_json import file_name
-from rustassistant.stores.base import Folder, Known, Put, Rules, Run, RunNote
+from rustassistant.stores.base import Folder, Known
+from rustassistant.stores.outcomes import Put, Rules, Run, RunNote
 from rustassistant.stores.sqlite.arrivals import Arrivals
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import IS_KNOWN, EntryReader, checked

@@ -12,17 +12,8 @@ import msgspec
 from rustassistant.entry import JSON_KEY_DIGITS
 from rustassistant.entry_json import file_name, render
 from rustassistant.errors import DamagedError, LockedError, RustAssistantError
-from rustassistant.stores.base import (
-    Failure,
-    Folder,
-    Found,
-    Known,
-    Partition,
-    Problem,
-    Survey,
-    Unchanged,
-    printable,
-)
+from rustassistant.stores.base import Folder, Found, Known, Partition, Survey, Unchanged, printable
+from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.v1.opening import Reading, errors_of_source
 from rustassistant.stores.v1.rows import Row, entry_of, folder_of, provenance_of, row_sql
 from rustassistant.stores.v1.schema import ENTRIES, Table

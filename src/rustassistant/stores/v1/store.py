@@ -15,17 +15,15 @@ from rustassistant.errors import DamagedError, EntryError, NotFoundError, RustAs
 from rustassistant.stores.base import (
     Candidate,
     Destination,
-    Failure,
     Folder,
     Partition,
-    Problem,
     Query,
-    Rules,
     StoreInfo,
     Survey,
     Tree,
     printable,
 )
+from rustassistant.stores.outcomes import Failure, Problem, Rules
 from rustassistant.stores.sqlite.naming import errors_named, nearest_directory
 from rustassistant.stores.v1.opening import (
     Reading,

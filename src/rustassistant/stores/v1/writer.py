@@ -9,11 +9,10 @@ import apsw
 
 from rustassistant.codec import Decoder, Dictionary, Record
 from rustassistant.errors import DamagedError, EntryError
-from rustassistant.stores.base import (
+from rustassistant.stores.base import Folder, Known
+from rustassistant.stores.outcomes import (
     Conflict,
     Failure,
-    Folder,
-    Known,
     OnConflict,
     Outcome,
     Outcomes,

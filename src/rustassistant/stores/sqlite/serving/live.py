@@ -24,14 +24,14 @@ from rustassistant.errors import (
 )
 from rustassistant.stores.base import printable
 from rustassistant.stores.live import Answer, Filter, Question, Traffic, Use, Wanted
-from rustassistant.stores.sqlite.additions import Additions, Encoders
-from rustassistant.stores.sqlite.answer_memory import AnswerMemory
-from rustassistant.stores.sqlite.claims import FileClaim, claim, sweep
 from rustassistant.stores.sqlite.connection import check_writable, open_for_writing
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.sessions import Sessions
-from rustassistant.stores.sqlite.spool import Spool, Waiting
-from rustassistant.stores.sqlite.uses import add_uses, traffic_sums
+from rustassistant.stores.sqlite.serving.additions import Additions, Encoders
+from rustassistant.stores.sqlite.serving.answer_memory import AnswerMemory
+from rustassistant.stores.sqlite.serving.claims import FileClaim, claim, sweep
+from rustassistant.stores.sqlite.serving.sessions import Sessions
+from rustassistant.stores.sqlite.serving.spool import Spool, Waiting
+from rustassistant.stores.sqlite.serving.uses import add_uses, traffic_sums
 from rustassistant.stores.sqlite.writer import SqliteWriter
 
 _ATTEMPT_SECONDS: Final = 1.0

@@ -11,11 +11,17 @@ import apsw
 
 from rustassistant.codec import Encoder
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.problems import Kind, Problem, Remedy
-from rustassistant.stores.sqlite.quarantine import LOST, MENDED, keep
+from rustassistant.stores.sqlite.integrity.problems import Kind, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.quarantine import LOST, MENDED, keep
+from rustassistant.stores.sqlite.integrity.structure import same_definition
+from rustassistant.stores.sqlite.integrity.tables import (
+    Row,
+    objects_of,
+    our_objects,
+    our_tables,
+    rows_of,
+)
 from rustassistant.stores.sqlite.rows import EntryReader, entry_sql
-from rustassistant.stores.sqlite.structure import same_definition
-from rustassistant.stores.sqlite.tables import Row, objects_of, our_objects, our_tables, rows_of
 from rustassistant.stores.sqlite.totals import Group, Sums
 
 _PROMOTE: Final = """

@@ -19,13 +19,13 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from rustassistant.errors import DamagedError, InterruptedRunError, LockedError
-from rustassistant.stores.base import Run, RunNote
+from rustassistant.stores.outcomes import Run, RunNote
 from rustassistant.stores.sqlite.connection import open_for_reading, open_for_writing
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import EntryReader, checked
 from rustassistant.stores.sqlite.run_log import LoggedRun, RunLog, notes_of, runs
-from rustassistant.stores.sqlite.texts import StoredTexts, Texts
 from rustassistant.stores.sqlite.totals import Sums, Totals, month_of
+from rustassistant.stores.sqlite.views.texts import StoredTexts, Texts
 
 COMMAND: Final = "recompress"
 

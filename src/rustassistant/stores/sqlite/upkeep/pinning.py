@@ -10,9 +10,9 @@ from typing import Any, Final
 import apsw
 
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.browsing import Item, entry_item
 from rustassistant.stores.sqlite.rows import IS_LIVE, checked
-from rustassistant.stores.sqlite.summary import Scope
+from rustassistant.stores.sqlite.views.browsing import Item, entry_item
+from rustassistant.stores.sqlite.views.summary import Scope
 
 _CHOSEN: Final = """
 SELECT e.id FROM entries e JOIN files f ON f.id = e.file_id WHERE {condition} {live}

@@ -15,14 +15,11 @@ import apsw
 
 from rustassistant.codec import Encoder
 from rustassistant.errors import DamagedError
-from rustassistant.stores.base import Run
+from rustassistant.stores.outcomes import Run
 from rustassistant.stores.sqlite.connection import open_for_reading, open_for_writing
-from rustassistant.stores.sqlite.live_size import live_size
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import IS_LIVE, EntryReader, entry_sql
 from rustassistant.stores.sqlite.run_log import RunLog
-from rustassistant.stores.sqlite.summary import Scope
-from rustassistant.stores.sqlite.tokens import Made, made_of
 from rustassistant.stores.sqlite.totals import Totals
 from rustassistant.stores.sqlite.trash import (
     CLEARED,
@@ -32,7 +29,10 @@ from rustassistant.stores.sqlite.trash import (
     take_back,
     throw_away,
 )
-from rustassistant.stores.sqlite.trashed import Wanted, trashed_ids
+from rustassistant.stores.sqlite.upkeep.live_size import live_size
+from rustassistant.stores.sqlite.views.summary import Scope
+from rustassistant.stores.sqlite.views.tokens import Made, made_of
+from rustassistant.stores.sqlite.views.trashed import Wanted, trashed_ids
 
 _BATCH: Final = 5_000
 """Entries that end in one transaction: the log grows by the pages they lie on."""

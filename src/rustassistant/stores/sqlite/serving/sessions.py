@@ -21,7 +21,7 @@ from weakref import WeakSet
 from rustassistant.errors import RustAssistantError, UsageError
 from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.connection import open_for_reading
-from rustassistant.stores.sqlite.live_reader import LiveReader
+from rustassistant.stores.sqlite.serving.live_reader import LiveReader
 
 _FORK_PATIENCE: Final = 10.0
 """Seconds that a fork waits for lookups and writes to end. They take milliseconds."""

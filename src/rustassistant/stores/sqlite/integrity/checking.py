@@ -15,7 +15,6 @@ import apsw
 
 from rustassistant.errors import DamagedError, DestinationError, ForeignFileError
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.answers import Answers
 from rustassistant.stores.sqlite.connection import (
     BUSY_TIMEOUT_MS,
     check_place,
@@ -23,15 +22,16 @@ from rustassistant.stores.sqlite.connection import (
     open_for_reading,
     read_header,
 )
-from rustassistant.stores.sqlite.contents import Contents
-from rustassistant.stores.sqlite.images import image_of
+from rustassistant.stores.sqlite.integrity.answers import Answers
+from rustassistant.stores.sqlite.integrity.contents import Contents
+from rustassistant.stores.sqlite.integrity.images import image_of
+from rustassistant.stores.sqlite.integrity.problems import Kind, Looked, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.salvaging import Salvaged, columns_of, salvage
+from rustassistant.stores.sqlite.integrity.small_tables import SmallTables, mend
+from rustassistant.stores.sqlite.integrity.structure import broken, examine_structure
+from rustassistant.stores.sqlite.integrity.tables import Values
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.problems import Kind, Looked, Problem, Remedy
-from rustassistant.stores.sqlite.salvaging import Salvaged, columns_of, salvage
 from rustassistant.stores.sqlite.schema import TABLES
-from rustassistant.stores.sqlite.small_tables import SmallTables, mend
-from rustassistant.stores.sqlite.structure import broken, examine_structure
-from rustassistant.stores.sqlite.tables import Values
 from rustassistant.stores.sqlite.totals import Group, Sums
 
 DAMAGE: Final = (

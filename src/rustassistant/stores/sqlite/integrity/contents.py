@@ -13,10 +13,9 @@ from typing import Any, Final
 import apsw
 
 from rustassistant.entry import Entry
-from rustassistant.stores.sqlite.answers import Answers
-from rustassistant.stores.sqlite.problems import Kind, Looked, Problem, Remedy
-from rustassistant.stores.sqlite.schema import place_of
-from rustassistant.stores.sqlite.small_tables import (
+from rustassistant.stores.sqlite.integrity.answers import Answers
+from rustassistant.stores.sqlite.integrity.problems import Kind, Looked, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.small_tables import (
     MISMARKED,
     Indexed,
     SmallTables,
@@ -25,7 +24,8 @@ from rustassistant.stores.sqlite.small_tables import (
     row_problem,
     without,
 )
-from rustassistant.stores.sqlite.tables import Row, Values, our_tables, rows_of
+from rustassistant.stores.sqlite.integrity.tables import Row, Values, our_tables, rows_of
+from rustassistant.stores.sqlite.schema import place_of
 from rustassistant.stores.sqlite.totals import Group, Sums, month_of, sums_of
 from rustassistant.usage import stated_usage
 

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.browsing import Item, entry_item
 from rustassistant.stores.sqlite.rows import checked
-from rustassistant.stores.sqlite.summary import Scope
 from rustassistant.stores.sqlite.trash import SUPERSEDED
+from rustassistant.stores.sqlite.views.browsing import Item, entry_item
+from rustassistant.stores.sqlite.views.summary import Scope
 
 _TRASHED: Final = """
 SELECT {columns} FROM trash t CROSS JOIN entries e ON e.id = t.entry_id

@@ -12,10 +12,15 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from rustassistant.stores.sqlite.pages import Cell, Pages
-from rustassistant.stores.sqlite.row_ids import LostRow, RowIds
-from rustassistant.stores.sqlite.small_tables import SECOND_HOLDINGS, Indexed, as_columns, without
-from rustassistant.stores.sqlite.tables import (
+from rustassistant.stores.sqlite.integrity.pages import Cell, Pages
+from rustassistant.stores.sqlite.integrity.row_ids import LostRow, RowIds
+from rustassistant.stores.sqlite.integrity.small_tables import (
+    SECOND_HOLDINGS,
+    Indexed,
+    as_columns,
+    without,
+)
+from rustassistant.stores.sqlite.integrity.tables import (
     Row,
     Table,
     bindings_of,

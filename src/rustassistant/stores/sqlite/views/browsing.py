@@ -15,7 +15,7 @@ import apsw
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.rows import IS_LIVE, checked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
-from rustassistant.stores.sqlite.summary import Scope
+from rustassistant.stores.sqlite.views.summary import Scope
 
 _COLUMNS: Final = """
 SELECT e.id, r.path, d.cache_type, f.path, f.hash, f.size, p.provider, p.model, p.prompt_hash,

@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 from rustassistant.stores.live import Answer, Wanted
-from rustassistant.stores.sqlite.live_reader import LiveReader
+from rustassistant.stores.sqlite.serving.live_reader import LiveReader
 
 _OVERHEAD: Final = 1024
 """Bytes that an answer takes besides its result, about."""

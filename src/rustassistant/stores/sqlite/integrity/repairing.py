@@ -20,7 +20,14 @@ import apsw
 from rustassistant.errors import DamagedError, ForeignFileError, NotFoundError
 from rustassistant.stores.base import printable
 from rustassistant.stores.renaming import sync_directory
-from rustassistant.stores.sqlite.checking import (
+from rustassistant.stores.sqlite.connection import (
+    BUSY_TIMEOUT_MS,
+    check_permissions,
+    check_writable,
+)
+from rustassistant.stores.sqlite.copying import put_in_place
+from rustassistant.stores.sqlite.creation import create
+from rustassistant.stores.sqlite.integrity.checking import (
     DAMAGE,
     STEPS_BETWEEN_SIGNALS,
     Examined,
@@ -31,24 +38,17 @@ from rustassistant.stores.sqlite.checking import (
     problems_of_salvage,
     was_ours,
 )
-from rustassistant.stores.sqlite.connection import (
-    BUSY_TIMEOUT_MS,
-    check_permissions,
-    check_writable,
-)
-from rustassistant.stores.sqlite.copying import put_in_place
-from rustassistant.stores.sqlite.creation import create
-from rustassistant.stores.sqlite.images import copy_bytes, image_of
-from rustassistant.stores.sqlite.mending import Mender
-from rustassistant.stores.sqlite.naming import errors_named, from_os_error
-from rustassistant.stores.sqlite.problems import Looked, Problem, Remedy
-from rustassistant.stores.sqlite.quarantine import LOST, keep
-from rustassistant.stores.sqlite.salvaging import (
+from rustassistant.stores.sqlite.integrity.images import copy_bytes, image_of
+from rustassistant.stores.sqlite.integrity.mending import Mender
+from rustassistant.stores.sqlite.integrity.problems import Looked, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.quarantine import LOST, keep
+from rustassistant.stores.sqlite.integrity.salvaging import (
     Salvaged,
     columns_of,
     salvage,
 )
-from rustassistant.stores.sqlite.structure import broken
+from rustassistant.stores.sqlite.integrity.structure import broken
+from rustassistant.stores.sqlite.naming import errors_named, from_os_error
 
 _ROUNDS: Final = 8
 """Remedies may show more to be done (a file that nobody needs any more), each round less."""

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from rustassistant.stores.sqlite.connection import open_for_writing
+from rustassistant.stores.sqlite.integrity.quarantine import LOST, REFILLED, unpacked
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.quarantine import LOST, REFILLED, unpacked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
 _JOINED: Final = """

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from rustassistant.stores.sqlite.live_size import COPY_BYTES, ENTRY_BYTES
 from rustassistant.stores.sqlite.rows import IS_LIVE, EntryReader
-from rustassistant.stores.sqlite.summary import Scope
-from rustassistant.stores.sqlite.tokens import SAID, STATING, Made, made_of, stated_in
+from rustassistant.stores.sqlite.upkeep.live_size import COPY_BYTES, ENTRY_BYTES
+from rustassistant.stores.sqlite.views.summary import Scope
+from rustassistant.stores.sqlite.views.tokens import SAID, STATING, Made, made_of, stated_in
 
 EVERYTHING: Final = Scope()
 

@@ -14,7 +14,7 @@ import apsw
 
 from rustassistant.errors import OutOfSpaceError
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.pages import Pages
+from rustassistant.stores.sqlite.integrity.pages import Pages
 
 _CHUNK_BYTES: Final = 2**20
 _WAL_HEADER: Final = 32

@@ -14,8 +14,8 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from rustassistant.stores.sqlite.problems import Kind, Problem, Remedy
-from rustassistant.stores.sqlite.tables import Row, Values, our_tables, rows_of
+from rustassistant.stores.sqlite.integrity.problems import Kind, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.tables import Row, Values, our_tables, rows_of
 
 MISMARKED: Final = "a column is not as it was stored, and follows from what is there"
 _LAYOUTS: Final = ("centralized", "flat", "local")

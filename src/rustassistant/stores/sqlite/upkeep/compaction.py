@@ -21,8 +21,8 @@ import msgspec
 from rustassistant.errors import DamagedError, OutOfSpaceError
 from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.connection import open_for_reading, open_for_writing
+from rustassistant.stores.sqlite.integrity.tables import our_tables
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.tables import our_tables
 
 _TEMPORARY: Final = ("SQLITE_TMPDIR", "TMPDIR")
 _TEMPORARY_PLACES: Final = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108 - where SQLite looks

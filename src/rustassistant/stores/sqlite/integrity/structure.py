@@ -9,9 +9,9 @@ from typing import Final
 
 import apsw
 
-from rustassistant.stores.sqlite.problems import Kind, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.problems import Kind, Problem, Remedy
+from rustassistant.stores.sqlite.integrity.tables import objects_of, our_objects
 from rustassistant.stores.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
-from rustassistant.stores.sqlite.tables import objects_of, our_objects
 
 _ALL: Final = 2**31 - 1
 """``integrity_check`` stops after 100 messages unless told otherwise."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 
-from rustassistant.stores.sqlite.pages import Cell, Value
+from rustassistant.stores.sqlite.integrity.pages import Cell, Value
 from rustassistant.stores.sqlite.schema import TABLES, place_of
 
 _SAFE: Final = "typeof({0}), iif(typeof({0}) = 'text', CAST({0} AS BLOB), {0})"

@@ -8,8 +8,8 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from rustassistant.stores.sqlite.problems import Problem
-from rustassistant.stores.sqlite.tables import Values
+from rustassistant.stores.sqlite.integrity.problems import Problem
+from rustassistant.stores.sqlite.integrity.tables import Values
 
 LOST: Final = "lost"
 """The row was taken out, and nothing stands in its place."""

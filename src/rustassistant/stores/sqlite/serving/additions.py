@@ -13,8 +13,8 @@ from rustassistant.codec import Dictionary, Encoder
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.live import Filter
-from rustassistant.stores.sqlite.live_reader import matching
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
+from rustassistant.stores.sqlite.serving.live_reader import matching
 from rustassistant.stores.sqlite.trash import SUPERSEDED
 from rustassistant.stores.sqlite.writer import SqliteWriter
 

@@ -10,11 +10,11 @@ import apsw
 
 from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.pages import Value
+from rustassistant.stores.sqlite.integrity.pages import Value
+from rustassistant.stores.sqlite.integrity.small_tables import SmallTables
+from rustassistant.stores.sqlite.integrity.tables import Row, Values, rows_of
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
-from rustassistant.stores.sqlite.small_tables import SmallTables
-from rustassistant.stores.sqlite.tables import Row, Values, rows_of
 
 _BY_ID: Final = "WHERE rowid IN (SELECT value FROM json_each(?))"
 _TRIED: Final = 16

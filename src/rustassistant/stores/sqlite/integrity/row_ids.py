@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from rustassistant.stores.sqlite.pages import Pages
+from rustassistant.stores.sqlite.integrity.pages import Pages
+from rustassistant.stores.sqlite.integrity.tables import Row, Table, Values, bindings_of, insert_sql
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
-from rustassistant.stores.sqlite.tables import Row, Table, Values, bindings_of, insert_sql
 
 _ROUNDS: Final = 2
 """Of two rows with one id the one that was there first may have to go before the other comes."""

@@ -1,0 +1,1 @@
+"""The cache database as programs use it: lookups, additions, claims, counts."""

@@ -1,0 +1,1 @@
+"""What is done to a cache database in use: removing, pinning, recompressing, compacting."""
