@@ -147,7 +147,7 @@ def sample_entry(**changes: Any) -> Entry:
         "model": "grok-beta",
         "prompt_hash": "b56f6b9b1ff77eac",
         "schema_version": 1,
-        "result": b'{\n    "summary": "short"\n  }',
+        "result": b'{"summary":"short"}',
         "tokens_used": 1234,
         "file_size": 13,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+import msgspec
 import pytest
 import zstandard
 
@@ -750,9 +751,9 @@ def test_sizes_are_those_of_the_files(tmp_path: Path) -> None:
 
 
 def result_text(file: bytes) -> bytes:
-    """The result as it stands in a file that the Rust program wrote, found without our parser."""
+    """The result in a file that the Rust program wrote, compact, found without our parser."""
     head, tail = b'\n  "result": ', b',\n  "tokens_used": '
-    return file[file.index(head) + len(head) : file.rindex(tail)]
+    return msgspec.json.format(file[file.index(head) + len(head) : file.rindex(tail)], indent=-1)
 
 
 @pytest.mark.shared

@@ -50,8 +50,9 @@ def content_hash(content: bytes) -> bytes:
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One result and where it came from.
 
-    ``result`` is the JSON text exactly as it stands in the cache file, white space included;
-    ``file_hash`` is 32 bytes, ``analyzed_at`` nanoseconds since 1970 UTC, ``file_size`` bytes.
+    ``result`` is the JSON text, each token as it stands in the cache file, without white space
+    between them; ``file_hash`` is 32 bytes, ``analyzed_at`` nanoseconds since 1970 UTC,
+    ``file_size`` bytes.
     ``original`` holds the whole file where the fields and the result, printed as the Rust program
     prints them, would not reproduce it: unknown fields, other spelling, other indentation.
     """

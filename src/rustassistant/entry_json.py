@@ -1,8 +1,9 @@
 """The JSON text of one entry, as the Rust program writes it: parse and render.
 
-Parsing leaves ``result`` as the text it is. Rendering what was parsed gives back the same bytes
-for every file the Rust program wrote; where it would not, the parsed entry carries the file's own
-bytes as ``original``, so that nothing of a file is ever lost.
+Parsing leaves every token of ``result`` as it is, and takes the white space between them away.
+Rendering what was parsed gives back the same bytes for every file the Rust program wrote; where it
+would not, the parsed entry carries the file's own bytes as ``original``, so that nothing of a file
+is ever lost.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def parse(text: bytes, *, repository: str, cache_type: str) -> Parsed:
         model=fields.model,
         prompt_hash=_given(fields.prompt_hash) or None,
         schema_version=_given(fields.schema_version),
-        result=bytes(fields.result),
+        result=compact(fields.result),
         tokens_used=_given(fields.tokens_used),
         file_size=_given(fields.file_size),
     )
@@ -188,15 +189,22 @@ def _notes(fields: _EntryFile, cache_type: str) -> list[str]:
     return notes
 
 
+def compact(text: bytes | Raw) -> bytes:
+    """A valid JSON text without white space between its tokens, which stay as they are."""
+    return msgspec.json.format(text, indent=-1)
+
+
 def file_name(file_path: str) -> str:
     """The name the Rust program gives an entry's file: lossy, so the path inside is the truth."""
     return file_path.translate(_FILE_NAME) + ".json"
 
 
 def render(entry: Entry) -> bytes:
-    """The file for an entry: its own bytes where they were kept, else as the Rust program prints.
+    """The file for an entry: its own bytes where they were kept, else as the Rust program prints,
+    two spaces a level.
 
     An entry without a prompt hash is of the old kind, which has no key and no schema version.
+    Raises EntryError if its result is no JSON.
     """
     if entry.original is not None:
         return entry.original
@@ -206,23 +214,31 @@ def render(entry: Entry) -> bytes:
     else:
         version = entry.schema_version
         derived = full_key(file_hash, entry.model, entry.prompt_hash, version)
-        key = f'  "cache_key": "{derived[:JSON_KEY_DIGITS]}",\n'
+        key = f'"cache_key":"{derived[:JSON_KEY_DIGITS]}",'
         request = (
-            f'  "prompt_hash": {_quote_again(entry.prompt_hash)},\n'
-            f'  "schema_version": {1 if version is None else version},\n'
+            f'"prompt_hash":{_quote_again(entry.prompt_hash)},'
+            f'"schema_version":{1 if version is None else version},'
         )
     head = (
-        f'{{\n  "file_path": {_quote(entry.file_path)},\n  "file_hash": "{file_hash}",\n{key}'
-        f'  "analyzed_at": "{format_rfc3339(entry.analyzed_at)}",\n'
-        f'  "provider": {_quote_again(entry.provider)},\n'
-        f'  "model": {_quote_again(entry.model)},\n{request}  "result": '
+        f'{{"file_path":{_quote(entry.file_path)},"file_hash":"{file_hash}",{key}'
+        f'"analyzed_at":"{format_rfc3339(entry.analyzed_at)}",'
+        f'"provider":{_quote_again(entry.provider)},'
+        f'"model":{_quote_again(entry.model)},{request}"result":'
     )
     tail = (
-        f',\n  "tokens_used": {_number(entry.tokens_used)},\n'
-        f'  "file_size": {_number(entry.file_size)},\n'
-        f'  "cache_type": {_quote_again(entry.cache_type)}\n}}'
+        f',"tokens_used":{_number(entry.tokens_used)},"file_size":{_number(entry.file_size)},'
+        f'"cache_type":{_quote_again(entry.cache_type)}}}'
     )
-    return b"".join((head.encode(), entry.result, tail.encode()))
+    text = b"".join((head.encode(), entry.result, tail.encode()))
+    try:
+        return msgspec.json.format(text, indent=2)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise EntryError(f"its result is not valid JSON: {error}") from None
+
+
+def result_in_file(entry: Entry) -> bytes:
+    """An entry's result to the byte as its file has it, white space between tokens included."""
+    return bytes(_DECODER.decode(render(entry).removeprefix(_BYTE_ORDER_MARK)).result)
 
 
 def _quote(text: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rustassistant.cache.results import from_text, to_text
 from rustassistant.entry_json import parse, render
-from rustassistant.errors import UnsuitableResultError, UsageError
+from rustassistant.errors import DamagedError, UnsuitableResultError, UsageError
 from support import sample_entry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -54,9 +54,9 @@ def test_an_entry_with_it_is_a_file_that_is_read_back_to_the_byte(result: Any) -
     assert json.loads(render(entry))["result"] == result
 
 
-def test_text_is_printed_as_the_rust_program_prints_it_in_its_place() -> None:
+def test_text_is_compact() -> None:
     text = to_text({"b": [1, {}], "a": "é"})
-    assert text.decode() == '{\n    "b": [\n      1,\n      {}\n    ],\n    "a": "é"\n  }'
+    assert text.decode() == '{"b":[1,{}],"a":"é"}'
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), 2**64, 0.1, -0.0, 5e-324, 1.7e308])
@@ -95,6 +95,45 @@ def test_what_json_would_alter_is_refused_and_handed_back(result: Any, reason: s
         to_text(result)
     assert isinstance(raised.value, UsageError)
     assert raised.value.value is not None
+
+
+def test_a_number_longer_than_python_reads_at_once_comes_back_to_the_last_digit() -> None:
+    """As a migration brings it; Python's own limit stands against what strangers send."""
+    digits = "12" + "0" * 700 + "345678901" * 1000
+    read = from_text(f'{{"n": [{digits}, -{digits}, 7, 0.5]}}'.encode())
+    number = 12
+    for start in range(2, len(digits), 100):
+        part = digits[start : start + 100]
+        number = number * 10 ** len(part) + int(part)
+    assert read == {"n": [number, -number, 7, 0.5]}
+
+
+def test_a_number_too_long_to_be_read_is_told_and_where_its_text_is() -> None:
+    with pytest.raises(DamagedError, match="2000000 digits") as raised:
+        from_text(b"[" + b"7" * 2_000_000 + b"]")
+    assert "text" in raised.value.hint
+
+
+class Spelled(str):
+    """Text that equals itself alone."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@pytest.mark.parametrize("others", [(Spelled("a"),), ("a",), (Spelled("a"), "b", Spelled("c"))])
+def test_keys_that_are_spelled_alike_are_refused(others: tuple[str, ...]) -> None:
+    result = {"deep": [{Spelled("a"): 1, **dict.fromkeys(others, 2)}]}
+    with pytest.raises(UnsuitableResultError, match=r"result\['deep'\]\[0\] .*'a' twice") as raised:
+        to_text(result)
+    assert raised.value.value is result
+
+
+def test_text_of_a_kind_of_its_own_may_be_a_key() -> None:
+    assert from_text(to_text({Spelled("a"): 1, "b": 2, Spelled("c"): 3})) == {"a": 1, "b": 2, "c": 3}
 
 
 def test_a_number_that_python_would_not_print_is_refused() -> None:

@@ -14,6 +14,7 @@ from retention_support import live as live_paths
 from rustassistant import AnalysisCache, CacheMigrator
 from rustassistant.cli.app import run
 from rustassistant.stores.sqlite import SqliteStore
+from rustassistant.stores.sqlite.upkeep.live_size import ENTRY_BYTES
 from support import SHARED, Cache, as_nobody, snapshot
 
 POLICIES = ("lru", "oldest", "largest", "cheapest", "most-expensive", "value")
@@ -61,7 +62,7 @@ def test_no_more_goes_than_the_target_takes(call: Caller, database: Path, policy
     # Bring back the one that went last: then it does not fit.
     listed = call("trash", "list", "-d", database, "--json").lines[:-1]
     assert len(listed) == gone
-    sizes = {one["id"]: one["stored_bytes"] + 205 for one in listed}
+    sizes = {one["id"]: one["stored_bytes"] + ENTRY_BYTES for one in listed}
     last = {"oldest": max, "lru": max, "cheapest": max, "largest": min, "most-expensive": min}
     if policy in last:
         back = last[policy](sizes)
@@ -200,8 +201,8 @@ def test_equal_results_count_once_and_go_with_the_last(call: Caller, tmp_path: P
     database = tmp_path / "cache.db"
     CacheMigrator(cache.root, database).migrate()
     size = size_of(call, database)
-    two = call("evict", "-d", database, "--max-size", str(size - 410), "--json").summary
-    assert (two["entries"], two["freed"]) == (2, 410)
+    two = call("evict", "-d", database, "--max-size", str(size - 2 * ENTRY_BYTES), "--json").summary
+    assert (two["entries"], two["freed"]) == (2, 2 * ENTRY_BYTES)
     last = call("evict", "-d", database, "--max-size", str(size - 411), "--json").summary
     assert last["entries"] == 1
     assert last["freed"] > 5000

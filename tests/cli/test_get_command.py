@@ -383,7 +383,7 @@ def test_damaged_entry_is_an_error_not_a_miss_nor_an_answer(
 ) -> None:
     fill()
     with closing(apsw.Connection(str(database))) as opened:
-        opened.execute("UPDATE entries SET result_digest = zeroblob(32)")
+        opened.execute("UPDATE entries SET result_digest = zeroblob(16)")
     ran = get("-t", "docs", "-c", source, *(["--json"] if as_json else []))
     assert ran.code == 4
     assert "(docs of src/lib.rs in /home/dev/project)" in ran.err

@@ -341,7 +341,7 @@ def test_failed_files_and_a_difference_exit_as_a_difference(
     broken = cache.add("broken.rs", text=b"")
     os.utime(damaged, (LONG_AGO, LONG_AGO))
     assert migrate("-s", cache.root, "-d", database, "-v").code == 3
-    change(database, "UPDATE entries SET result_digest = zeroblob(32)")
+    change(database, "UPDATE entries SET result_digest = zeroblob(16)")
     ran = migrate("-s", cache.root, "-d", database, "-v")
     assert ran.code == 4
     assert f"{damaged}: damaged in the destination" in ran.err

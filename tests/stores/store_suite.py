@@ -299,7 +299,7 @@ class DestinationSuite:
                 file_hash=hashlib.sha256(b"%d" % number).digest(),
                 prompt_hash=None,
                 schema_version=None,
-                result=b'{"number": %d}' % number,
+                result=b'{"number":%d}' % number,
             )
             for number in range(5)
         ]
@@ -318,7 +318,7 @@ class DestinationSuite:
             ("model", "grok-2"),
             ("prompt_hash", "default"),
             ("schema_version", 2),
-            ("result", b'{\n    "summary":  "short"\n  }'),
+            ("result", b'{"summary":"another"}'),
             ("tokens_used", 1235),
             ("file_size", 14),
         ],

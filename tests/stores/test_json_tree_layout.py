@@ -26,7 +26,7 @@ from rustassistant.errors import (
 from rustassistant.stores.base import Folder, Found, Partition, Repository, printable
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree.layout import Listing
-from rustassistant.stores.json_tree.store import PARTITION_FILES, _Sample
+from rustassistant.stores.json_tree.store import _SAMPLES_PER_TYPE, PARTITION_FILES, _Sample
 from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, as_nobody, dump, fields_of, hash8
 
@@ -1007,7 +1007,7 @@ def test_samples_stay_even_over_many_folders(
         sample.offer(Listing(folder, f"/r/{number}", names))
         start += size
     indices = [int(name) for partition in sample.partitions() for name in partition.names]
-    assert len(indices) <= 1_000
+    assert len(indices) <= _SAMPLES_PER_TYPE
     assert len({after - before for before, after in pairwise(indices)}) <= 1
     assert indices[0] == 0
 

@@ -537,7 +537,7 @@ class TestDamage:
     ) -> None:
         put(store, FOLDER, entry)
         ((digest,),) = ask(path, "SELECT result_digest FROM entries")
-        for place in (0, 31):
+        for place in (0, 15):
             damaged = bytearray(digest)
             damaged[place] ^= 1
             tamper(path, "UPDATE entries SET result_digest = ?", bytes(damaged))
@@ -765,19 +765,19 @@ class TestDamage:
         with closing(apsw.Connection(os.fspath(path))) as database:
             # Change the table behind the index's back, as a damaged page would.
             root = database.execute(
-                "SELECT rootpage FROM sqlite_schema WHERE name = 'entries_by_file'"
+                "SELECT rootpage FROM sqlite_schema WHERE name = 'entries_by_folder'"
             ).get
             database.execute("DROP TRIGGER results_in_use")
             database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
             database.execute("PRAGMA writable_schema=ON")
-            database.execute("DELETE FROM sqlite_schema WHERE name = 'entries_by_file'")
+            database.execute("DELETE FROM sqlite_schema WHERE name = 'entries_by_folder'")
         with closing(apsw.Connection(os.fspath(path))) as database:
             database.execute(change)
             database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
             database.execute("PRAGMA writable_schema=ON")
             database.execute(
-                "INSERT INTO sqlite_schema VALUES ('index', 'entries_by_file', 'entries', ?,"
-                " 'CREATE INDEX entries_by_file ON entries (file_id)')",
+                "INSERT INTO sqlite_schema VALUES ('index', 'entries_by_folder', 'entries', ?,"
+                " 'CREATE INDEX entries_by_folder ON entries (folder_id, file_id)')",
                 (root,),
             )
         with pytest.raises(DamagedError):

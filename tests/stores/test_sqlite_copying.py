@@ -203,12 +203,12 @@ def test_damaged_index_is_found(tmp_path: Path, database: Path) -> None:
     """No row shows that: only SQLite's own check does."""
     with closing(apsw.Connection(str(database))) as connection:
         page: int = connection.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'entries_by_file'"
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'entries_by_folder'"
         ).get
     data = bytearray(database.read_bytes())
     data[page * 8192 - 1] ^= 1
     database.write_bytes(data)
-    with pytest.raises(DamagedError, match="index entries_by_file"):
+    with pytest.raises(DamagedError, match="index entries_by_folder"):
         copy_database(str(database), str(tmp_path / "copy.db"))
 
 

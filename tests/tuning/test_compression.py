@@ -6,6 +6,7 @@ import pytest
 
 from damage import make_database, value
 from rustassistant import CacheMigrator
+from rustassistant.codec import DEFAULT_LEVEL
 from rustassistant.errors import NotFoundError, UsageError
 from rustassistant.tuning import (
     LEVELS,
@@ -58,7 +59,7 @@ def test_trials_tell_what_recompressing_gives(tmp_path: Path) -> None:
     before = by_type(database)["docs"]
     present = {one.level: one for one in before.trials if not one.trained}
     assert set(present) == set(LEVELS)
-    assert present[3].mean_bytes == before.sample_bytes
+    assert present[DEFAULT_LEVEL].mean_bytes == before.sample_bytes
     assert present[19].mean_bytes < present[1].mean_bytes
     assert all(one.microseconds > 0 for one in before.trials)
     recompress(database, RecompressOptions(level=19))

@@ -1,4 +1,4 @@
-"""Results as JSON text: printed as the Rust program would, and refused where text would differ.
+"""Results as JSON text: compact, and refused where text would differ.
 
 What comes back equals what went in: integers of any size, floats to the last bit, -0.0, text in
 any script. Tuples come back as lists, which is all that JSON has.
@@ -17,7 +17,7 @@ _SCALARS: Final = (str, int, float, bool, type(None))
 
 
 def to_text(result: Any) -> bytes:
-    """The JSON text of a result, two spaces a level, as it stands in an entry's file.
+    """The JSON text of a result, as an entry has it.
 
     Raises UnsuitableResultError for what JSON can't give back as it was: NaN and infinities, keys
     that are not text, text that is no Unicode, other types than JSON's own, more than 255 levels,
@@ -26,12 +26,16 @@ def to_text(result: Any) -> bytes:
     _check(result, "result", 1)
     try:
         text = json.dumps(
-            result, indent=2, ensure_ascii=False, allow_nan=False, check_circular=False
+            result,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+            check_circular=False,
         )
     except ValueError as error:  # NaN, or an integer longer than Python prints
         raise UnsuitableResultError(f"the result is not JSON: {error}", value=result) from None
     try:
-        encoded = text.replace("\n", "\n  ").encode()
+        encoded = text.encode()
     except UnicodeEncodeError as error:
         surrogate = error.object[error.start]
         raise UnsuitableResultError(

@@ -52,7 +52,8 @@ def run_get(options: GetOptions) -> int:
     if entry is None:
         _explain_miss(query, near, options)
         return EXIT_MISS
-    _print_bytes(_as_json(entry) if options.as_json else _laid_out(entry.result, indent=2))
+    laid_out = msgspec.json.format(entry.result, indent=2)
+    _print_bytes(_as_json(entry) if options.as_json else laid_out)
     return 0
 
 
@@ -79,11 +80,6 @@ def _read(content: str) -> bytes:
         ) from None
 
 
-def _laid_out(result: bytes, *, indent: int) -> bytes:
-    """The result's tokens as they are, with other white space; -1 for none at all."""
-    return msgspec.json.format(result, indent=indent)
-
-
 def _as_json(entry: Entry) -> bytes:
     facts = {
         "message_type": "summary",
@@ -100,7 +96,7 @@ def _as_json(entry: Entry) -> bytes:
         "analyzed_at": format_rfc3339(entry.analyzed_at),
         "tokens_used": entry.tokens_used,
         "file_size": entry.file_size,
-        "result": msgspec.Raw(_laid_out(entry.result, indent=-1)),
+        "result": msgspec.Raw(entry.result),
     }
     return msgspec.json.encode(facts)
 

@@ -14,7 +14,7 @@ from rustassistant.cli.readable import counted, dollars, size
 from rustassistant.cli.render import say, visible
 from rustassistant.cli.tables import Column, Gives, say_table
 from rustassistant.configuration import load
-from rustassistant.entry_json import file_name
+from rustassistant.entry_json import file_name, result_in_file
 from rustassistant.errors import UsageError
 from rustassistant.inspection import Shown, find_entries, show_entry
 from rustassistant.pricing import Split
@@ -49,7 +49,7 @@ def run_show(options: ShowOptions) -> int:
     if options.as_json:
         _print_bytes(msgspec.json.encode(_summary(shown)) + b"\n")
     elif options.raw:
-        _print_bytes(shown[0].entry.result)
+        _print_bytes(result_in_file(shown[0].entry))
     else:
         _say(shown[0])
     return 0
@@ -206,7 +206,7 @@ def _fields(shown: Shown) -> dict[str, Any]:
             }
             for place in shown.places
         ],
-        "result": msgspec.Raw(msgspec.json.format(entry.result, indent=-1)),
+        "result": msgspec.Raw(entry.result),
     }
 
 

@@ -1,12 +1,14 @@
-"""Places that hold entries. A store is named by its path; what it is shows in what is there."""
+"""Places that hold entries, named as `rustassistant.locations` says. Without a scheme, what a store
+is shows in what is there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, cast
 
-from rustassistant.errors import UsageError
+from rustassistant.locations import NO_UNFIT, Place, Unfit, parted
 from rustassistant.stores.base import Destination, Source
 from rustassistant.stores.live import LiveStore
 
@@ -25,24 +27,40 @@ _DESTINATIONS: Final = {
 }
 _LIVE: Final = {"sqlite": "rustassistant.stores.sqlite.serving.live:SqliteLive"}
 
+_LINES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
-def open_source(location: str) -> Source:
-    """The store to read from: a scheme and a path, as in ``v1:PATH``, or a path alone: a file is a
-    database, a directory a tree. Imports only what it needs."""
-    return cast("Source", _open(_SOURCES, location, _kind_of(location)))
+NO_SOURCES: Final = {
+    "parquet": Unfit("a Parquet file can't be read back", "Name what it was exported from."),
+}
+_SERVE_NO_PROGRAMS: Final = {
+    scheme: Unfit("programs are served from a database", "Move it into one: `cache migrate`.")
+    for scheme in _DESTINATIONS
+    if scheme not in _LIVE
+}
 
 
-def open_destination(location: str) -> Destination:
-    """The store to write to: ``sqlite:PATH``, or a path alone."""
+def open_source(location: Place) -> Source:
+    """The store to read from. Of a path alone, a directory is a tree, and a file a database or, by
+    its name, JSON Lines.
+
+    Imports only what it needs. Raises UsageError for what can't be read.
+    """
+    return cast("Source", _open(_SOURCES, location, unfit=NO_SOURCES))
+
+
+def open_destination(location: Place) -> Destination:
+    """The store to write to; a path alone is a database."""
     return cast("Destination", _open(_DESTINATIONS, location, "sqlite"))
 
 
-def open_live(location: str, *, patience: float, memory: int) -> LiveStore:
+def open_live(location: Place, *, patience: float, memory: int) -> LiveStore:
     """The store that serves programs: ``sqlite:PATH``, or a path alone.
 
     ``patience`` in seconds, ``memory`` in bytes; see the store.
     """
-    opened = _open(_LIVE, location, "sqlite", patience=patience, memory=memory)
+    opened = _open(
+        _LIVE, location, "sqlite", unfit=_SERVE_NO_PROGRAMS, patience=patience, memory=memory
+    )
     return cast("LiveStore", opened)
 
 
@@ -51,14 +69,20 @@ def _kind_of(path: str) -> str:
         return "json"
     from rustassistant.stores.sqlite.connection import kind_of_database
 
-    return kind_of_database(path)
+    kind = kind_of_database(path)
+    return "jsonl" if kind == "json" and path.endswith(_LINES) else kind
 
 
-def _open(table: dict[str, str], location: str, default: str, **options: Any) -> object:
-    scheme, colon, path = location.partition(":")
-    if not colon or scheme not in table:
-        scheme, path = default, location
-    if not path:
-        raise UsageError("an empty path names no store", hint="Name a file or a directory.")
+def _open(
+    table: Mapping[str, str],
+    location: Place,
+    default: str = "",
+    *,
+    unfit: Mapping[str, Unfit] = NO_UNFIT,
+    **options: Any,
+) -> object:
+    place = parted(location)
+    place.check_fit(unfit)
+    scheme = place.scheme or default or _kind_of(place.path)
     module, _, name = table[scheme].partition(":")
-    return getattr(import_module(module), name)(path, **options)
+    return getattr(import_module(module), name)(place.path, **options)

@@ -177,7 +177,10 @@ class Claim(Protocol):
 
 
 class LiveStore(Protocol):
-    """A store that is open for programs."""
+    """A store that is open for programs. ``path`` is where it lies, whatever the working
+    directory may be later on."""
+
+    path: str
 
     def lookup(self, wanted: Wanted) -> Answer | None:
         """The entry that answers, or None. Raises DamagedError, never a wrong answer."""

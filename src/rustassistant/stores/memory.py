@@ -7,10 +7,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from typing import Any, NamedTuple
 
-from rustassistant.codec import Decoder, Dictionary, Record
+from rustassistant.codec import Decoder, Dictionary, Record, text_digest
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, LockedError
@@ -35,7 +34,7 @@ class _Kept(NamedTuple):
     @property
     def standing(self) -> tuple[int, bytes]:
         """What decides which of two answers."""
-        return (self.entry.analyzed_at, sha256(self.entry.result).digest())
+        return (self.entry.analyzed_at, text_digest(self.entry.result))
 
 
 class _Place(NamedTuple):

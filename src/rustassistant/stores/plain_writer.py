@@ -1,4 +1,4 @@
-"""What writers of plain files have in common: they keep entries, and nothing about them."""
+"""What writers of stores other than ours have in common: they keep entries, nothing about them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class PlainWriter:
         self._decoder = Decoder(lambda wanted: self._dictionaries[wanted - 1].data)
 
     def known(self, folder: Folder) -> Known:
-        """Nothing: files do not remember what they were made from."""
+        """Nothing: such a store does not remember what it was made from."""
         return {}
 
     def dictionaries(self) -> Sequence[Dictionary]:
-        """None: files are plain text."""
+        """None: what is stored is compressed without, if at all."""
         return ()
 
     def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
@@ -40,6 +40,10 @@ class PlainWriter:
         """None."""
         return ()
 
+    def text(self, record: Record) -> bytes:
+        """The text of a record's result. Raises DamagedError if its frame can't be read."""
+        return self._decoder.decode(record.result, record.dictionary_id, record.result_digest)
+
     def entry(self, folder: Folder, record: Record) -> Entry:
         """What a record stands for. Raises DamagedError if its frames can't be read."""
         decode, dictionary = self._decoder.decode, record.dictionary_id
@@ -54,7 +58,7 @@ class PlainWriter:
             model=record.model,
             prompt_hash=record.prompt_hash,
             schema_version=record.schema_version,
-            result=decode(record.result, dictionary, record.result_digest),
+            result=self.text(record),
             tokens_used=record.tokens_used,
             file_size=record.file_size,
             original=None if original is None else decode(original, dictionary),

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from rustassistant.codec import text_digest
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder, Repository
@@ -50,7 +51,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Columns(NamedTuple):
-    """An entry without its result: ``result_digest`` and ``original_digest`` are SHA-256."""
+    """An entry without its result: the digests are a `text_digest` and a SHA-256."""
 
     file_path: str
     file_hash: bytes
@@ -119,7 +120,7 @@ def columns_of(entry: Entry) -> Columns:
         entry.schema_version,
         entry.analyzed_at,
         entry.tokens_used,
-        sha256(entry.result).digest(),
+        text_digest(entry.result),
         None if original is None else sha256(original).digest(),
     )
 

@@ -5,7 +5,7 @@ Each entry is hashed alone and the hashes are added up::
     digest  = sum of SHA-256(message) over all entries, modulo 2^256, as 64 hex digits
     message = the MessagePack array of repository, cache_type, file_path, file_hash, file_size,
               provider, model, prompt_hash, schema_version, analyzed_at, tokens_used,
-              SHA-256 of result, SHA-256 of original or nil
+              SHA-256 of result (compact JSON), SHA-256 of original or nil
 
 A sum does not depend on the order of its terms, nor on how they are split: workers add up what they
 read, and an entry that is there twice counts twice. This is AdHash (Bellare and Micciancio, "A New

@@ -16,7 +16,7 @@ from rustassistant.codec import (
     dictionary_size,
     train_dictionary,
 )
-from rustassistant.errors import OutOfSpaceError
+from rustassistant.errors import OutOfSpaceError, UsageError
 from rustassistant.stores.base import Destination, Found, Survey, Writer
 from rustassistant.stores.outcomes import Rules
 from rustassistant.transfer.selection import ALL, Selection
@@ -57,6 +57,16 @@ class Options:
     def distrusts_stamps(self) -> bool:
         """Whether each entry has to be read: to be sure, or to tell whether it is meant."""
         return self.checksum or self.selection.reads_entries
+
+
+def check_jobs(jobs: int | None) -> int | None:
+    """The number of worker processes itself. Raises UsageError for less than one."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(
+            f"{jobs} worker processes are too few",
+            hint="Name at least 1, which works in this process alone.",
+        )
+    return jobs
 
 
 def executor_for(options: Options, total: int) -> tuple[Executor, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.codec import Dictionary
+from rustassistant.codec import DEFAULT_LEVEL, Dictionary
 from rustassistant.errors import UsageError
 from rustassistant.stores.sqlite.totals import Sums
 from rustassistant.stores.sqlite.views.texts import Frames as StoredFrames
@@ -16,7 +16,7 @@ from rustassistant.tuning.frames import Frames, Terms
 from rustassistant.tuning.recompress import AnyPath, absolute
 from rustassistant.tuning.training import TRAINED_ON, TRIED, newest, readable, trained
 
-LEVELS: Final = (1, 3, 6, 9, 12, 15, 19)
+LEVELS: Final = (1, 3, DEFAULT_LEVEL, 9, 12, 15, 19)
 SAMPLE: Final = 400
 
 _GOOD_ENOUGH: Final = 0.02
@@ -185,7 +185,7 @@ def _trials(
     present = () if dictionary is None else (dictionary,)
     for level in LEVELS if texts else ():
         frames = Frames(Terms(level, (), (), False, present))
-        compress = frames.compressor(None if dictionary is None else dictionary.id).compress
+        compress = frames.compressor(None if dictionary is None else dictionary.id).result
         compress(texts[0])  # loads the dictionary, which takes longer than all of them
         started = time.perf_counter()
         sizes = [len(compress(text)) for text in texts]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from hashlib import sha256
 from typing import NamedTuple
 
-import zstandard
-
-from rustassistant.codec import Decoder, Dictionary, compressor
+from rustassistant.codec import Compressor, Decoder, Dictionary
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.upkeep.recompression import NewFrames
 from rustassistant.stores.sqlite.views.texts import StoredTexts
@@ -39,7 +36,7 @@ class Frames:
         self._data = {one.id: one.data for one in terms.dictionaries}
         self._decoder = Decoder(self._load)
         self._proof = Decoder(self._load)  # what proves a frame has seen none of the old ones
-        self._compressors: dict[int | None, zstandard.ZstdCompressor] = {}
+        self._compressors: dict[int | None, Compressor] = {}
 
     def _load(self, dictionary_id: int) -> bytes:
         if dictionary_id not in self._data:
@@ -65,11 +62,10 @@ class Frames:
             return NewFrames(None, None, None) if is_moved else None
         result = original = None
         if row.result is not None:
-            result = self._frame(self.text(row), target, row.result_digest)
+            result = self._frame(self.compressor(target).result, self.text(row), target)
         if row.original is not None:
-            original = self._frame(
-                self._decoder.decode(row.original, row.dictionary_id), target, None
-            )
+            text = self._decoder.decode(row.original, row.dictionary_id)
+            original = self._frame(self.compressor(target).original, text, target)
         new = NewFrames(result, original, target)
         return new if self._is_better(row, new) else None
 
@@ -80,19 +76,19 @@ class Frames:
             return new != (row.result, row.original, row.dictionary_id)
         return new.size < row.size
 
-    def _frame(self, text: bytes, target: int | None, digest: bytes | None) -> bytes:
+    def _frame(self, compress: Callable[[bytes], bytes], text: bytes, target: int | None) -> bytes:
         """A frame that has been decompressed again, and gave the very text."""
-        frame = self.compressor(target).compress(text)
-        if self._proof.decode(frame, target, digest or sha256(text).digest()) != text:
+        frame = compress(text)
+        if self._proof.decode(frame, target) != text:
             raise DamagedError("what was compressed anew is not what it was made from")
         return frame
 
-    def compressor(self, target: int | None) -> zstandard.ZstdCompressor:
+    def compressor(self, target: int | None) -> Compressor:
         """The one for a dictionary: loading it takes long."""
         found = self._compressors.get(target)
         if found is None:
-            loaded = None if target is None else zstandard.ZstdCompressionDict(self._load(target))
-            found = self._compressors[target] = compressor(self._terms.level, loaded)
+            data = None if target is None else self._load(target)
+            found = self._compressors[target] = Compressor(self._terms.level, data)
         return found
 
 

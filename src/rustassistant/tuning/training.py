@@ -70,9 +70,9 @@ def train_anew(
         return None  # trained on the same data before
     tried = Frames(Terms(level, (), (), force, (Dictionary(TRIED, cache_type, data),)))
     held_out = sample.texts[::4]
-    new = sum(len(tried.compressor(TRIED).compress(text)) for text in held_out)
+    new = sum(len(tried.compressor(TRIED).result(text)) for text in held_out)
     plain = stored.compressor(None if known is None else known.id)
-    old = sum(len(plain.compress(text)) for text in held_out)
+    old = sum(len(plain.result(text)) for text in held_out)
     if not force:
         old = min(old, sum(len(row.result or b"") for row in sample.rows[::4]))
     more = len(data) - (0 if known is None else len(known.data))

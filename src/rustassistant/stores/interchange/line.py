@@ -1,9 +1,8 @@
 """One line of a JSON Lines export: all that is known of an entry, to be read back exactly.
 
-``result`` is the paid-for JSON itself, token for token, on one line. Its line breaks are not in it:
-the Rust program's are what `_pretty` makes, and where a file has others, ``result_text`` holds the
-text as it stood. ``original`` is the whole file where the columns would not give it back. Bytes
-that are no UTF-8 stand as base64 under the field's name and ``_base64``.
+``result`` is the paid-for JSON itself, token for token. ``original`` is the whole file where the
+columns would not give it back. Bytes that are no UTF-8 stand as base64 under the field's name and
+``_base64``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from rustassistant.entry import Entry, full_key
-from rustassistant.entry_json import parse
+from rustassistant.entry_json import compact, parse
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.timestamps import format_rfc3339, parse_rfc3339
@@ -42,9 +41,7 @@ class Line(msgspec.Struct, kw_only=True):
     schema_version: _Int64 | None = None
     tokens_used: _Int64 | None = None
     file_size: _Int64 | None = None
-    result: Raw | UnsetType = UNSET
-    result_text: str | UnsetType = UNSET
-    result_text_base64: str | UnsetType = UNSET
+    result: Raw
     original: str | UnsetType = UNSET
     original_base64: str | UnsetType = UNSET
     name: str | UnsetType = UNSET
@@ -75,7 +72,7 @@ _decode_place: Final = msgspec.json.Decoder(_Place).decode
 
 
 def line_of(folder: Folder, entry: Entry, name: bytes | None) -> bytes:
-    """The line for an entry, without a line break."""
+    """The line for an entry, without a line break. Raises EntryError if its result is no JSON."""
     file_hash = entry.file_hash.hex()
     repository = folder.repository
     line = Line(
@@ -94,7 +91,7 @@ def line_of(folder: Folder, entry: Entry, name: bytes | None) -> bytes:
         schema_version=entry.schema_version,
         tokens_used=entry.tokens_used,
         file_size=entry.file_size,
-        **_result_fields(entry.result),
+        result=_json(entry.result),
         **_text_fields("original", entry.original),
         **_text_fields("name", name),
         **_text_fields("meta", repository.meta),
@@ -102,22 +99,14 @@ def line_of(folder: Folder, entry: Entry, name: bytes | None) -> bytes:
     return _encode(line)
 
 
-def _result_fields(result: bytes) -> dict[str, Any]:
+def _json(result: bytes) -> Raw:
     try:
         result.decode()
-        compact = msgspec.json.format(result, indent=-1)
-        msgspec.json.decode(compact, type=Raw)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        return _text_fields("result_text", result)  # no JSON: it may come from anywhere
-    fields: dict[str, Any] = {"result": Raw(compact)}
-    if _pretty(compact) != result:
-        fields |= _text_fields("result_text", result)
-    return fields
-
-
-def _pretty(compact: bytes) -> bytes:
-    """A result's text as it stands in a file of the Rust program, one level in."""
-    return msgspec.json.format(compact, indent=2).replace(b"\n", b"\n  ")
+        return Raw(compact(result))
+    except UnicodeDecodeError as error:
+        raise EntryError(f"its result is not valid UTF-8: {error.reason}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise EntryError(f"its result is not valid JSON: {error}") from None
 
 
 def _text_fields(name: str, text: bytes | None) -> dict[str, Any]:
@@ -140,7 +129,6 @@ def folder_in(text: bytes) -> Folder:
 def entry_in(text: bytes) -> tuple[Entry, bytes | None, tuple[str, ...]]:
     """The entry in a line, the name of its file, and notes. Raises EntryError, saying why."""
     line: Line = _checked(_decode, text)
-    result = _result(line)
     entry = Entry(
         repository=line.repository,
         cache_type=line.cache_type,
@@ -151,30 +139,13 @@ def entry_in(text: bytes) -> tuple[Entry, bytes | None, tuple[str, ...]]:
         model=line.model,
         prompt_hash=line.prompt_hash,
         schema_version=line.schema_version,
-        result=result,
+        result=compact(line.result),
         tokens_used=line.tokens_used,
         file_size=line.file_size,
         original=_bytes(line.original, line.original_base64),
     )
     _check_original(entry)
     return entry, _bytes(line.name, line.name_base64), _notes(text)
-
-
-def _result(line: Line) -> bytes:
-    """The result's text as it stood. Somebody may have changed one of the fields that say it."""
-    text = _bytes(line.result_text, line.result_text_base64)
-    if line.result is UNSET:
-        if text is None:
-            raise EntryError("it has no result")
-        return text
-    try:
-        if text is None:
-            return _pretty(bytes(line.result))
-        if msgspec.json.format(text, indent=-1) == msgspec.json.format(line.result, indent=-1):
-            return text
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EntryError(f"its result is not valid JSON: {error}") from None
-    raise EntryError("its result and its result_text disagree")
 
 
 def _checked(decode: Any, text: bytes) -> Any:

@@ -7,7 +7,9 @@ a whole one would be taken for all there is.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -36,6 +38,12 @@ from rustassistant.stores.outcomes import Failure, OnConflict, Outcome, Outcomes
 from rustassistant.stores.plain_writer import PlainWriter
 
 _CHUNK: Final = 2**20
+_NAME_PART: Final = 40
+"""Characters of the name that are repeated in that of the file beside it."""
+
+_RANDOM: Final = re.compile(r"[a-z0-9_]{8}")
+"""What ``tempfile`` ends names with."""
+
 _NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 _NEWEST: Final = Rules()
 
@@ -161,25 +169,15 @@ class SingleFile:
                 yield writer
             return
         self.check_writable()
-        beside = ""
         try:
-            descriptor, beside = tempfile.mkstemp(
-                prefix=f".{os.path.basename(self.path)[:80]}.partial-",
-                dir=os.path.dirname(self.path),
-            )
-            with open(descriptor, "wb", buffering=_CHUNK) as file:
+            with _beside(self.path) as (file, place):
                 with self._written_to(file) as writer:
                     yield writer
                 file.flush()
                 os.fsync(file.fileno())
-            self._give_name(beside, rules)
-            beside = ""
+                self._give_name(place, rules)
         except OSError as error:
             _raise_named(error, self.path)
-        finally:
-            if beside:
-                with suppress(OSError):
-                    os.unlink(beside)
 
     @contextmanager
     def _written_to(self, file: IO[bytes]) -> Iterator[FileWriter]:
@@ -209,16 +207,66 @@ class SingleFile:
                 ) from None
             aside = _dated(self.path)
             _second_name(self.path, aside)
+            _sync_directory_of(self.path)  # its new name has to last before it loses the old one
             os.rename(beside, self.path)
             self.tally.aside = printable(aside)
         else:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
-        directory = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory_of(self.path)
+
+
+def _sync_directory_of(path: str) -> None:
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _beside(path: str) -> Iterator[tuple[IO[bytes], str]]:
+    """An empty file in the same directory, removed at the end if it still has that name.
+
+    It is locked for as long as we live; one that nobody holds was left by a run that died.
+    """
+    directory, name = os.path.split(path)
+    prefix = f".{name[:_NAME_PART]}.partial-"
+    _remove_left(directory, prefix)
+    while True:
+        descriptor, place = tempfile.mkstemp(prefix=prefix, dir=directory)
+        with open(descriptor, "wb", buffering=_CHUNK) as file:
+            with suppress(OSError):  # a file system without locks: nothing is ever removed there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not os.path.lexists(place):
+                continue  # taken for a dead run's in the moment before it was locked
+            try:
+                yield file, place
+            finally:
+                with suppress(OSError):
+                    os.unlink(place)
+            return
+
+
+def _remove_left(directory: str, prefix: str) -> None:
+    """What runs that died have left; what can't be removed is in nobody's way."""
+    with suppress(OSError):  # a directory that may be written to, but not listed
+        for name in os.listdir(directory):
+            if name.startswith(prefix) and _RANDOM.fullmatch(name[len(prefix) :]):
+                with suppress(OSError):
+                    _remove_if_left(os.path.join(directory, name))
+
+
+def _remove_if_left(path: str) -> None:
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 def _second_name(path: str, name: str) -> None:

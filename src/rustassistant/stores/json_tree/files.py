@@ -124,7 +124,8 @@ class Root:
         try:
             # The lock is the kernel's, on the directory itself: it leaves nothing behind.
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._clear()
+            with self.errors_named():
+                self._clear()
         except BlockingIOError:
             holder = lock_holder(os.fstat(self.descriptor))
             os.close(self.descriptor)
@@ -157,12 +158,16 @@ class Root:
                 os.rmdir(UNFINISHED, dir_fd=self.descriptor)
 
     def close(self) -> None:
-        """Remove what has got no name, and let the lock go."""
-        if self._unfinished is not None:
-            os.close(self._unfinished)
-            self._unfinished = None
-            self._clear()
-        os.close(self.descriptor)
+        """Remove what has got no name, and let the lock go. What can't be removed, the next run
+        removes."""
+        try:
+            if self._unfinished is not None:
+                os.close(self._unfinished)
+                self._unfinished = None
+                with suppress(OSError):
+                    self._clear()
+        finally:
+            os.close(self.descriptor)
 
     def _unfinished_directory(self) -> int:
         if self._unfinished is None:

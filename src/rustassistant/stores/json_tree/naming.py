@@ -86,7 +86,8 @@ class Naming:
         without it.
         """
         os.sync()  # one wait for the whole batch; waiting for each file takes minutes
-        self._give_all(steps)
+        with self._root.errors_named():
+            self._give_all(steps)
 
     def _give_all(self, steps: Sequence[Step]) -> None:
         parts: tuple[bytes, ...] | None = None

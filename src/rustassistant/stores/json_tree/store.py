@@ -35,7 +35,7 @@ PARTITION_FILES: Final = 512
 that a dozen of them in flight take a few MiB."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SAMPLES_PER_TYPE: Final = 600
+_SAMPLES_PER_TYPE: Final = 1200
 
 
 class JsonPartition(msgspec.Struct, frozen=True):

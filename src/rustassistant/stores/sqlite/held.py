@@ -12,14 +12,16 @@ from typing import Any, Final, NamedTuple
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.errors import DamagedError
 from rustassistant.stores.base import Folder, Held, Repository
-from rustassistant.stores.sqlite.rows import EntryReader, checked
+from rustassistant.stores.sqlite.rows import FILES_FIRST, EntryReader, checked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 
 _FILES: Final = (
     f"SELECT id, size FROM files WHERE substr(hash, 1, {HASH_PREFIX}) = ? AND place = ?"
     " AND hash = ? AND repository_id = ? AND path = ?"
 )
-_ROWS_OF_FILE: Final = "SELECT id, folder_id, producer_id FROM entries WHERE file_id = ?"
+_ROWS_OF_FILE: Final = (
+    f"SELECT e.id, e.folder_id, e.producer_id FROM {FILES_FIRST} WHERE f.id = ? ORDER BY e.id"
+)
 _ROW: Final = """
 SELECT analyzed_at, tokens_used, result, result_of, result_digest, dictionary_id, original,
        source_name, seal, (SELECT reason FROM trash WHERE entry_id = id)

@@ -21,8 +21,10 @@ SELECT e.id, {copy_id}, {file_id}, {place}.folder_id, e.producer_id, {analyzed_a
 _OF_FILES: Final = (
     _COLUMNS.format(copy_id="NULL", place="e", file_id="e.file_id", analyzed_at="e.analyzed_at")
     + """
-FROM entries e JOIN folders d ON d.id = e.folder_id LEFT JOIN trash t ON t.entry_id = e.id
-WHERE e.file_id = ?1
+FROM files f CROSS JOIN folders d ON d.repository_id = f.repository_id
+CROSS JOIN entries e ON e.folder_id = d.id AND e.file_id = f.id
+LEFT JOIN trash t ON t.entry_id = e.id
+WHERE f.id = ?1
 UNION ALL
 """
     + _COLUMNS.format(copy_id="c.id", place="c", file_id="c.file_id", analyzed_at="c.analyzed_at")
@@ -34,8 +36,8 @@ WHERE c.file_id = ?1
 )
 # By the content, since a result such as [] may be that of every second file.
 _ALIKE: Final = f"""
-SELECT e.id FROM files f CROSS JOIN entries e ON e.file_id = f.id
-CROSS JOIN folders d ON d.id = e.folder_id
+SELECT e.id FROM files f CROSS JOIN folders d ON d.repository_id = f.repository_id
+CROSS JOIN entries e ON e.folder_id = d.id AND e.file_id = f.id
 WHERE substr(f.hash, 1, {HASH_PREFIX}) = substr(?2, 1, {HASH_PREFIX})
   AND (e.id = ?1 OR e.result_of = ?1) AND f.hash = ?2 AND f.size IS ?3 AND d.cache_type = ?4
   AND e.producer_id = ?5 AND e.tokens_used IS ?6 AND e.original IS NULL

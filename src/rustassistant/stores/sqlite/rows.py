@@ -29,8 +29,20 @@ JOIN producers p ON p.id = e.producer_id
 LEFT JOIN entries o ON o.id = e.result_of
 """
 
-FILES_FIRST: Final = "files f CROSS JOIN entries e ON e.file_id = f.id"
+ENTRIES_OF_FILE: Final = (
+    "CROSS JOIN folders w ON w.repository_id = f.repository_id"
+    " CROSS JOIN entries e ON e.folder_id = w.id AND e.file_id = f.id"
+)
+"""Joins those of the table ``f``, by way of the folders of its repository, ``w``."""
+
+FILES_FIRST: Final = f"files f {ENTRIES_OF_FILE}"
 ENTRIES_FIRST: Final = "entries e JOIN files f ON f.id = e.file_id"
+USES_OF_FILE: Final = """
+SELECT 1 FROM entries WHERE folder_id IN (SELECT id FROM folders) AND file_id = ?1
+UNION ALL SELECT 1 FROM copies WHERE file_id = ?1 LIMIT 1
+"""
+"""Whether anything is about a file, wherever it lies."""
+
 _COPIES: Final = "copies c JOIN entries e ON e.id = c.entry_id JOIN files f ON f.id = "
 FILES_OF_COPIES_FIRST: Final = (
     "files f CROSS JOIN copies c ON c.file_id = f.id JOIN entries e ON e.id = c.entry_id"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 from zlib import crc32
 
+from rustassistant.codec import DIGEST_BYTES
 from rustassistant.stores.sqlite.key_sql import CACHE_KEY_SQL
 from rustassistant.stores.sqlite.use_schema import USE_TABLES
 
@@ -21,14 +22,14 @@ SCHEMA_VERSION: Final = 1
 PAGE_SIZE: Final = 8192
 """Entries are a few hundred bytes: on 8 KiB pages fewer of them leave a gap than on 4 KiB."""
 
-HASH_PREFIX: Final = 6
-"""Bytes of a hash that its index holds: 48 bits tell millions of rows apart, and what they find
+HASH_PREFIX: Final = 4
+"""Bytes of a hash that its index holds: 32 bits tell millions of rows apart, and what they find
 is compared in full."""
 
 
 def place_of(repository_id: int, path: str) -> int:
-    """The ``place`` of a file: 32 bits, for finding it by its content and where it lies."""
-    return crc32(path.encode(), repository_id)
+    """The ``place`` of a file: 16 bits, for finding it by its content and where it lies."""
+    return (crc32(path.encode(), repository_id) >> 16) - 2**15
 
 
 _SECONDS: Final = "e.analyzed_at / 1000000000 - (e.analyzed_at % 1000000000 < 0)"
@@ -77,21 +78,21 @@ CREATE TABLE files (
     path           TEXT NOT NULL,
     hash           BLOB NOT NULL CHECK (length(hash) = 32),
     size           INTEGER,
-    place          INTEGER NOT NULL  -- CRC-32 of the path, begun with repository_id
+    place          INTEGER NOT NULL  -- of a CRC-32 of the path, begun with repository_id
 ) STRICT;
 -- The place keeps files apart whose content is the same, such as thousands of empty ones.
 CREATE INDEX files_by_hash ON files (substr(hash, 1, {HASH_PREFIX}), place);
 
 CREATE TABLE entries (
     id             INTEGER PRIMARY KEY,
-    file_id        INTEGER NOT NULL REFERENCES files,
+    file_id        INTEGER NOT NULL,  -- of files: no REFERENCES, as no index begins with it
     folder_id      INTEGER NOT NULL REFERENCES folders,
     producer_id    INTEGER NOT NULL REFERENCES producers,
     analyzed_at    INTEGER NOT NULL,           -- nanoseconds since 1970, UTC
     tokens_used    INTEGER,
     result         BLOB,                       -- a zstd frame with its JSON text
     result_of      INTEGER REFERENCES entries, -- or the entry with the same result
-    result_digest  BLOB NOT NULL CHECK (length(result_digest) = 32), -- SHA-256 of its text
+    result_digest  BLOB NOT NULL CHECK (length(result_digest) = {DIGEST_BYTES}), -- of its text
     dictionary_id  INTEGER REFERENCES dictionaries,
     original       BLOB,     -- the whole file, where the columns would not give it back
     source_name    BLOB,     -- the file's name, where its path does not imply it
@@ -99,8 +100,8 @@ CREATE TABLE entries (
     seal           INTEGER NOT NULL, -- CRC-32 of all columns that tell what this is
     CHECK ((result IS NULL) = (result_of IS NOT NULL))
 ) STRICT;
-CREATE INDEX entries_by_file ON entries (file_id);
-CREATE INDEX entries_by_folder ON entries (folder_id);
+-- For those of a file too: they lie in one of the few folders of its repository.
+CREATE INDEX entries_by_folder ON entries (folder_id, file_id);
 CREATE INDEX entries_by_result ON entries (substr(result_digest, 1, {HASH_PREFIX}))
     WHERE result IS NOT NULL;
 CREATE INDEX entries_by_owner ON entries (result_of) WHERE result_of IS NOT NULL;

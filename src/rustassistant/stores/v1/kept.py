@@ -13,6 +13,7 @@ import zstandard
 
 from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry, full_key
+from rustassistant.entry_json import compact
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder
 from rustassistant.stores.v1.schema import NANOSECONDS, to_text
@@ -76,21 +77,18 @@ def kept_of(folder: Folder, record: Record, text: bytes) -> Kept:
         model=record.model,
         prompt_hash=record.prompt_hash or "",
         schema_version=version,
-        result=compact(text),
+        result=readable(text),
         tokens_used=record.tokens_used,
         file_size=record.file_size or 0,
         created_at=to_text(record.analyzed_at),
     )
 
 
-def compact(text: bytes) -> bytes:
-    """JSON without white space between tokens, each token as it is spelled.
-
-    Raises EntryError where the Rust program would fail to read it.
-    """
+def readable(text: bytes) -> bytes:
+    """A result's text, compact. Raises EntryError where the Rust program would fail to read it."""
     try:
         text.decode()
-        packed = msgspec.json.format(text, indent=-1)
+        packed = compact(text)
     except UnicodeDecodeError as error:
         raise EntryError(f"its result is not UTF-8: {error.reason} at byte {error.start}") from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -128,7 +126,7 @@ def rank(analyzed_at: int, kept: Kept) -> Rank:
 def as_kept(entry: Entry) -> Entry:
     """What reading a v1 file gives back of an entry that was written to it.
 
-    Times lose what is below a second, results the white space between tokens, files what is in no
+    Times lose what is below a second, files what is in no
     column; an absent size becomes 0. Raises EntryError for what such a file can't hold.
     """
     prompt_hash, version = entry.prompt_hash or None, entry.schema_version
@@ -141,7 +139,7 @@ def as_kept(entry: Entry) -> Entry:
         analyzed_at=entry.analyzed_at - entry.analyzed_at % NANOSECONDS,
         prompt_hash=prompt_hash,
         schema_version=version,
-        result=compact(entry.result),
+        result=readable(entry.result),
         file_size=entry.file_size or 0,
         original=None,
     )

@@ -10,7 +10,7 @@ import zstandard
 
 from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, JSON_KEY_DIGITS, Entry, full_key
-from rustassistant.entry_json import parse, render
+from rustassistant.entry_json import compact, parse, render
 from rustassistant.errors import DamagedError, EntryError
 from rustassistant.stores.base import Candidate, Folder, Repository
 from rustassistant.stores.v1.schema import COLUMNS, Table, from_text
@@ -21,7 +21,6 @@ gets past the limit."""
 
 _INT64: Final = 2**63
 _pack: Final = msgspec.msgpack.Encoder().encode
-_result: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Row(NamedTuple):
@@ -223,10 +222,10 @@ def entry_of(row: Row, provenance: Provenance) -> Entry:
 
 
 def _json(text: bytes) -> bytes:
-    """The one JSON value that a text is, without white space around it."""
+    """The one JSON value that a text is."""
     try:
         text.decode()
-        return bytes(_result.decode(text))
+        return compact(text)
     except UnicodeDecodeError as error:
         raise EntryError(f"its result is not UTF-8: {error.reason} at byte {error.start}") from None
     except (msgspec.DecodeError, RecursionError) as error:

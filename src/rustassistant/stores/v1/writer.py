@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
 
-from rustassistant.codec import Decoder, Dictionary, Record
+from rustassistant.codec import Record
 from rustassistant.errors import DamagedError, EntryError
-from rustassistant.stores.base import Folder, Known
+from rustassistant.stores.base import Folder
 from rustassistant.stores.outcomes import (
     Conflict,
     Failure,
@@ -18,9 +18,8 @@ from rustassistant.stores.outcomes import (
     Outcomes,
     Put,
     Rules,
-    Run,
-    RunNote,
 )
+from rustassistant.stores.plain_writer import PlainWriter
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.v1.kept import Kept, Rank, kept_of, rank
 from rustassistant.stores.v1.rows import result_text
@@ -71,7 +70,7 @@ class _Present(NamedTuple):
             return None
 
 
-class V1Writer:
+class V1Writer(PlainWriter):
     """Holds the write lock from entering to leaving, except for an instant at each commit.
 
     A row is found by its key alone, so there is one row for a key, whatever type, path and
@@ -81,11 +80,10 @@ class V1Writer:
     """
 
     def __init__(self, connection: apsw.Connection, path: str, rules: Rules) -> None:
+        super().__init__()
         self._connection = connection
         self._path = path
         self._rules = rules
-        self._dictionaries: list[Dictionary] = []
-        self._decoder = Decoder(lambda wanted: self._dictionaries[wanted - 1].data)
         with errors_named(path):
             connection.execute(_PUT_NOW)
             self._begin()
@@ -93,33 +91,6 @@ class V1Writer:
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
-
-    # What a v1 file has no place for.
-
-    def known(self, folder: Folder) -> Known:
-        """Nothing: the file does not remember where its rows came from."""
-        return {}
-
-    def dictionaries(self) -> Sequence[Dictionary]:
-        """None: the Rust program compresses without."""
-        return ()
-
-    def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
-        """Use it for the records of this run."""
-        for one in self._dictionaries:
-            if (one.cache_type, one.data) == (cache_type, data):
-                return one
-        self._dictionaries.append(Dictionary(len(self._dictionaries) + 1, cache_type, data))
-        return self._dictionaries[-1]
-
-    def log(self, run: Run, notes: Sequence[RunNote]) -> None:
-        """Nowhere: the file is the Rust program's."""
-
-    def last_notes(self, sources: str) -> Collection[RunNote]:
-        """None."""
-        return ()
-
-    # Taking entries in.
 
     def put(self, folder: Folder, records: Sequence[Record]) -> Put:
         """Add each entry for whose key there is no row yet, or only an older one.
@@ -132,9 +103,7 @@ class V1Writer:
         with errors_named(self._path):
             for record in records:
                 try:
-                    text = self._decoder.decode(
-                        record.result, record.dictionary_id, record.result_digest
-                    )
+                    text = self.text(record)
                     kept = kept_of(folder, record, text)
                 except (EntryError, DamagedError) as error:
                     failures.append(_failure(folder, record.file_path, error.message))

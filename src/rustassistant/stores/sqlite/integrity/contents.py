@@ -25,6 +25,7 @@ from rustassistant.stores.sqlite.integrity.small_tables import (
     without,
 )
 from rustassistant.stores.sqlite.integrity.tables import Row, Values, our_tables, rows_of
+from rustassistant.stores.sqlite.rows import USES_OF_FILE
 from rustassistant.stores.sqlite.schema import place_of
 from rustassistant.stores.sqlite.totals import Group, Sums, month_of, sums_of
 from rustassistant.usage import stated_usage
@@ -270,11 +271,7 @@ class Contents:
         if values["place"] == right or self._belongs_elsewhere(row, path):
             return
         what = "its place does not follow from its path"
-        used = self._connection.execute(
-            "SELECT 1 FROM entries WHERE file_id = ?1 UNION ALL"
-            " SELECT 1 FROM copies WHERE file_id = ?1 LIMIT 1",
-            (row.rowid,),
-        ).get
+        used = self._connection.execute(USES_OF_FILE, (row.rowid,)).get
         if used is None or row.rowid in self._files_of_damaged:
             yield row_problem("files", row, what)
         else:
@@ -283,8 +280,8 @@ class Contents:
     def _belongs_elsewhere(self, row: Row, path: str) -> bool:
         """Whether the place is right for the repository of an entry's folder: told there."""
         owners = self._connection.execute(
-            "SELECT DISTINCT d.repository_id FROM entries e JOIN folders d ON d.id = e.folder_id"
-            " WHERE e.file_id = ?",
+            "SELECT DISTINCT d.repository_id FROM folders d"
+            " CROSS JOIN entries e ON e.folder_id = d.id AND e.file_id = ?",
             (row.rowid,),
         )
         return any(

@@ -21,7 +21,7 @@ from rustassistant.stores.sqlite.integrity.tables import (
     our_tables,
     rows_of,
 )
-from rustassistant.stores.sqlite.rows import EntryReader, entry_sql
+from rustassistant.stores.sqlite.rows import USES_OF_FILE, EntryReader, entry_sql
 from rustassistant.stores.sqlite.totals import Group, Sums
 
 _PROMOTE: Final = """
@@ -161,11 +161,7 @@ class Mender:
 
     def _set_file_aside(self, problem: Problem, row: Row) -> None:
         """A file's row, unless something needs it: then its turn comes when that is gone."""
-        used = self._execute(
-            "SELECT 1 FROM entries WHERE file_id = ?1 UNION ALL"
-            " SELECT 1 FROM copies WHERE file_id = ?1 LIMIT 1",
-            (row.rowid,),
-        ).get
+        used = self._execute(USES_OF_FILE, (row.rowid,)).get
         if used is None:
             self._set_row_aside(problem, row)
 

@@ -11,6 +11,7 @@ import apsw
 from rustassistant.stores.sqlite.connection import open_for_writing
 from rustassistant.stores.sqlite.integrity.quarantine import LOST, REFILLED, unpacked
 from rustassistant.stores.sqlite.naming import errors_named
+from rustassistant.stores.sqlite.rows import ENTRIES_OF_FILE
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 
 _JOINED: Final = """
@@ -26,9 +27,7 @@ WHERE substr(f.hash, 1, {HASH_PREFIX}) = substr(?1, 1, {HASH_PREFIX}) AND f.hash
   AND e.id NOT IN (SELECT entry_id FROM trash)
 """
 _BY_FILE: Final = (
-    _OF_A_FILE.format(
-        analyzed_at="e.analyzed_at", source="CROSS JOIN entries e ON e.file_id = f.id", place="e"
-    )
+    _OF_A_FILE.format(analyzed_at="e.analyzed_at", source=ENTRIES_OF_FILE, place="e")
     + " UNION ALL "
     + _OF_A_FILE.format(
         analyzed_at="ifnull(c.analyzed_at, e.analyzed_at)",

@@ -23,12 +23,12 @@ CREATE TEMP TABLE named_files (id INTEGER PRIMARY KEY, prefix, place);
 CREATE TEMP TABLE named_entries (id INTEGER PRIMARY KEY, file_id, folder_id);
 CREATE TEMP TABLE named_copies (id INTEGER PRIMARY KEY, file_id, folder_id, entry_id);
 """
-_BY_ONE_COLUMN: Final = {
-    "entries_by_file": ("entries", "file_id"),
-    "entries_by_folder": ("entries", "folder_id"),
-    "copies_by_file": ("copies", "file_id"),
-    "copies_by_folder": ("copies", "folder_id"),
-    "copies_by_entry": ("copies", "entry_id"),
+_BY_COLUMNS: Final = {
+    "files_by_hash": ("files", ("prefix", "place")),
+    "entries_by_folder": ("entries", ("folder_id", "file_id")),
+    "copies_by_file": ("copies", ("file_id",)),
+    "copies_by_folder": ("copies", ("folder_id",)),
+    "copies_by_entry": ("copies", ("entry_id",)),
 }
 _NAMED: Final = {
     "entries": ("id", "file_id", "folder_id"),
@@ -102,15 +102,12 @@ class RowIds:
                 yield cell.values
 
     def _read_indices(self) -> None:
-        self._target.executemany(
-            "INSERT OR IGNORE INTO named_files (prefix, place, id) VALUES (?, ?, ?)",
-            self._cells("files_by_hash", 2),
-        )
-        for index, (table, column) in _BY_ONE_COLUMN.items():
+        for index, (table, columns) in _BY_COLUMNS.items():
+            changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
             self._target.executemany(
-                f"INSERT INTO named_{table} ({column}, id) VALUES (?, ?)"
-                f" ON CONFLICT DO UPDATE SET {column} = excluded.{column}",
-                self._cells(index, 1),
+                f"INSERT INTO named_{table} ({', '.join(columns)}, id)"
+                f" VALUES ({', '.join('?' * len(columns))}, ?) ON CONFLICT DO UPDATE SET {changes}",
+                self._cells(index, len(columns)),
             )
 
     def _add_under_new_id(self, table: Table, row: Row) -> None:

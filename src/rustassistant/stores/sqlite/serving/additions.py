@@ -15,11 +15,17 @@ from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.live import Filter
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 from rustassistant.stores.sqlite.serving.live_reader import matching
+from rustassistant.stores.sqlite.serving.spool import Waiting
 from rustassistant.stores.sqlite.trash import SUPERSEDED
 from rustassistant.stores.sqlite.writer import SqliteWriter
 
 DELETED: Final = "deleted"
 """Why an entry is in the trash: a program or a person said so."""
+
+LAST_MOMENT: Final = 2**63 - 1
+"""The latest that can be kept, in nanoseconds since 1970: in the year 2262."""
+
+_NEVER: Final = -(2**63) - 1
 
 _DIRECTORY_DIGITS: Final = 8
 _REPOSITORIES: Final = """
@@ -27,22 +33,28 @@ SELECT r.id, r.path, r.directory, d.layout, d.cache_type FROM repositories r
 LEFT JOIN folders d ON d.repository_id = r.id AND d.subfolder = ''
 WHERE r.path = ? ORDER BY r.id
 """
+_LIVE: Final = "e.id NOT IN (SELECT entry_id FROM trash)"
 _SAME: Final = f"""
 SELECT e.id, e.analyzed_at, e.result_digest FROM files f
-CROSS JOIN entries e ON e.file_id = f.id
-CROSS JOIN folders d ON d.id = e.folder_id
+CROSS JOIN folders d ON d.repository_id = f.repository_id
+CROSS JOIN entries e ON e.folder_id = d.id AND e.file_id = f.id
 CROSS JOIN producers p ON p.id = e.producer_id
 WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.place = ? AND f.hash = ? AND f.path = ?
   AND d.cache_type = ? AND p.model = ? AND ifnull(p.prompt_hash, '') = ?
-  AND ifnull(p.schema_version, 1) = ? AND e.id NOT IN (SELECT entry_id FROM trash)
+  AND ifnull(p.schema_version, 1) = ? AND {_LIVE}
 """
+_SUPERSEDED: Final = _SAME.replace(
+    _LIVE, f"e.id IN (SELECT entry_id FROM trash WHERE reason = '{SUPERSEDED}')"
+)
 # The same where a row is shared: then the time is that of the place.
 _SHARING: Final = (
-    _SAME.replace("e.id, e.analyzed_at", "c.id, c.analyzed_at").replace(
-        "CROSS JOIN entries e ON e.file_id = f.id",
-        "CROSS JOIN copies c ON c.file_id = f.id CROSS JOIN entries e ON e.id = c.entry_id",
+    _SAME.replace("e.id, e.analyzed_at", "c.id, c.analyzed_at")
+    .replace("entries e ON", "copies c ON")
+    .replace(
+        " e.folder_id = d.id AND e.file_id = f.id",
+        " c.file_id = f.id AND c.folder_id = d.id CROSS JOIN entries e ON e.id = c.entry_id",
     )
-).replace("d.id = e.folder_id", "d.id = c.folder_id")
+)
 _Same = tuple[int, int, bytes]
 
 
@@ -66,12 +78,40 @@ class Additions:
         A clock that was set back must not make what a program sets now lose to what it set before.
         """
         if set_now:
-            same = (*self._same(entry, _SAME), *self._same(entry, _SHARING))
-            latest = max((time_ for _, time_, _ in same), default=None)
-            if latest is not None and latest >= entry.analyzed_at:
+            latest = max(self._make_way(entry))
+            if latest >= entry.analyzed_at:
                 entry = msgspec.structs.replace(entry, analyzed_at=latest + 1)
+        self._add(entry)
+
+    def fold(self, waited: Waiting) -> None:
+        """Put an entry that has waited: as of when it was set, since newer may be there now."""
+        entry = waited.entry
+        if waited.set_now:
+            live, superseded = self._make_way(entry)
+            if live < entry.analyzed_at <= superseded:
+                entry = msgspec.structs.replace(entry, analyzed_at=superseded + 1)
+        self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
         self._writer.put(self._folder(entry), [self._encode(entry, name=None, stamp=None)])
         self._put[entry.identity] = entry
+
+    def _make_way(self, entry: Entry) -> tuple[int, int]:
+        """When the latest with its identity were analysed, of those that answer, and of those that
+        were superseded: these would answer again if what comes were older.
+
+        What claims the last moment that can be kept counts as deleted: nothing could be newer.
+        """
+        found = [self._same(entry, sql) for sql in (_SAME, _SHARING, _SUPERSEDED)]
+        own, sharing, superseded = (
+            [row_id for row_id, time_, _ in same if time_ >= LAST_MOMENT] for same in found
+        )
+        if own or sharing:
+            self._writer.throw_away(own, sharing, reason=DELETED)
+        for row_id in superseded:
+            self._execute("UPDATE trash SET reason = ? WHERE entry_id = ?", (DELETED, row_id))
+        times = [[time_ for _, time_, _ in same if time_ < LAST_MOMENT] for same in found]
+        return max(times[0] + times[1], default=_NEVER), max(times[2], default=_NEVER)
 
     def settle(self) -> None:
         """Leave one entry under each identity: the newest, as for any two that differ."""

@@ -26,7 +26,7 @@ from rustassistant.stores.base import printable
 from rustassistant.stores.live import Answer, Filter, Question, Traffic, Use, Wanted
 from rustassistant.stores.sqlite.connection import check_writable, open_for_writing
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.serving.additions import Additions, Encoders
+from rustassistant.stores.sqlite.serving.additions import LAST_MOMENT, Additions, Encoders
 from rustassistant.stores.sqlite.serving.answer_memory import AnswerMemory
 from rustassistant.stores.sqlite.serving.claims import FileClaim, claim, sweep
 from rustassistant.stores.sqlite.serving.sessions import Sessions
@@ -59,7 +59,7 @@ class _Job:
         self.entry = entry
         self.set_now = set_now
         self.done = False
-        self.error: RustAssistantError | None = None
+        self.error: Exception | None = None
 
 
 class SqliteLive:
@@ -142,36 +142,59 @@ class SqliteLive:
             raise job.error
 
     def _put_jobs(self, own: _Job) -> None:
+        """Put what threads have come with, ``own`` among it; each job says what became of it."""
         jobs: list[_Job] = []
+        try:
+            try:
+                self._put_together(jobs, take=self._take)
+            except Exception:  # whatever one of them is to blame for, the others don't fail with it
+                self._take(jobs)
+                for job in jobs:
+                    self._put_alone(job)
+        except BaseException:  # this thread is interrupted; the others go on
+            self._jobs.extend(job for job in jobs if job is not own and not job.done)
+            raise
+
+    def _take(self, jobs: list[_Job]) -> None:
+        while self._jobs:
+            jobs.append(self._jobs.popleft())
+
+    def _put_alone(self, job: _Job) -> None:
+        if not job.done:
+            try:
+                self._put_together([job])
+            except Exception as error:
+                job.error = error
+                job.done = True
+
+    def _put_together(
+        self, jobs: list[_Job], *, take: Callable[[list[_Job]], None] = lambda _: None
+    ) -> None:
+        """Put jobs in one transaction, with those that ``take`` adds until the lock is had."""
 
         def write(additions: Additions) -> None:
-            while self._jobs:
-                jobs.append(self._jobs.popleft())
+            take(jobs)
             for job in jobs:
                 additions.add(job.entry, set_now=job.set_now)
 
-        error: RustAssistantError | None = None
+        reason: RustAssistantError | None = None
         try:
             self._write(write, _IMPATIENT_SECONDS if self._impatient else self._patience)
             self._impatient = False
-        except (LockedError, DestinationError, DamagedError) as failed:
-            self._impatient = isinstance(failed, LockedError)
-            error = failed
-        except BaseException:
-            self._jobs.extend(job for job in jobs if job is not own)  # their threads go on
-            raise
-        while self._jobs and error is not None:
-            jobs.append(self._jobs.popleft())
+        except (LockedError, DestinationError, DamagedError) as error:
+            self._impatient = isinstance(error, LockedError)
+            reason = error
+            take(jobs)
         for job in jobs:
-            if error is not None:
-                job.error = self._put_aside(job, error)
+            job.error = None if reason is None else self._put_aside(job, reason)
             job.done = True
 
     def _put_aside(self, job: _Job, reason: RustAssistantError) -> RustAssistantError | None:
         try:
             latest = self._latest(job.entry) if job.set_now else None
             entry = job.entry
-            if latest is not None and latest >= entry.analyzed_at:
+            # There is nothing after the last moment: what claims it makes way in `fold`.
+            if latest is not None and entry.analyzed_at <= latest < LAST_MOMENT:
                 entry = msgspec.structs.replace(entry, analyzed_at=latest + 1)
             self._spool.add(entry, set_now=job.set_now)
         except RustAssistantError:
@@ -253,7 +276,7 @@ class SqliteLive:
                 folded = []
                 for one in self._spool.waiting() if anything_waits else ():
                     if isinstance(one, Waiting):
-                        additions.add(one.entry, set_now=False)
+                        additions.fold(one)
                         folded.append(one.path)
                 with errors_named(self.path):
                     write(additions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -27,16 +27,24 @@ SELECT e.id, r.path, d.cache_type, f.path, f.hash, f.size, p.provider, p.model, 
 """
 _JOINED: Final = """
 FROM {source}
-CROSS JOIN folders d ON d.id = {place}.folder_id
 CROSS JOIN producers p ON p.id = e.producer_id
 CROSS JOIN repositories r ON r.id = d.repository_id
 LEFT JOIN entries o ON o.id = e.result_of
 """
-_FILES_FIRST: Final = "files f CROSS JOIN entries e ON e.file_id = f.id"
-_ENTRIES_FIRST: Final = "entries e CROSS JOIN files f ON f.id = e.file_id"
-_COPIES: Final = (
-    "files f CROSS JOIN copies c ON c.file_id = f.id CROSS JOIN entries e ON e.id = c.entry_id"
-)
+_FILES_FIRST: Final = """files f
+CROSS JOIN folders d ON d.repository_id = f.repository_id
+CROSS JOIN entries e ON e.folder_id = d.id AND e.file_id = f.id"""
+_ENTRIES_FIRST: Final = """entries e
+CROSS JOIN files f ON f.id = e.file_id
+CROSS JOIN folders d ON d.id = e.folder_id"""
+_COPIES: Final = """files f
+CROSS JOIN copies c ON c.file_id = f.id
+CROSS JOIN entries e ON e.id = c.entry_id
+CROSS JOIN folders d ON d.id = c.folder_id"""
+_COPIES_FIRST: Final = """copies c
+CROSS JOIN files f ON f.id = c.file_id
+CROSS JOIN entries e ON e.id = c.entry_id
+CROSS JOIN folders d ON d.id = c.folder_id"""
 _LIVE: Final = "NOT EXISTS (SELECT 1 FROM trash t WHERE t.entry_id = e.id)"
 _ACCEPTED: Final = f"""
 WHERE substr(f.hash, 1, {HASH_PREFIX}) = ?1 AND f.hash = ?2
@@ -47,30 +55,51 @@ WHERE substr(f.hash, 1, {HASH_PREFIX}) = ?1 AND f.hash = ?2
 """
 
 
+_COPY_TIME: Final = "ifnull(c.analyzed_at, e.analyzed_at)"
+
+
 def _select(source: str, place: str, analyzed_at: str) -> str:
     columns = _COLUMNS.format(place=place, analyzed_at=analyzed_at)
-    return columns + _JOINED.format(source=source, place=place)
+    return columns + _JOINED.format(source=source)
 
 
 _OF_FILES: Final = _select(_FILES_FIRST, "e", "e.analyzed_at")
 _OF_ENTRIES: Final = _select(_ENTRIES_FIRST, "e", "e.analyzed_at")
-_OF_COPIES: Final = _select(_COPIES, "c", "ifnull(c.analyzed_at, e.analyzed_at)")
-_FIRST: Final = f"{_OF_FILES}{_ACCEPTED}LIMIT {_FEW + 1}"
-_HERE: Final = f"{_OF_FILES}{_ACCEPTED}AND f.place = ?9 LIMIT {_FEW + 1}"
-_COPIES_HERE: Final = f"{_OF_COPIES}{_ACCEPTED}AND f.place = ?9 LIMIT {_FEW + 1}"
-_COPIES_ANYWHERE: Final = f"{_OF_COPIES}{_ACCEPTED}AND f.path = ?9 LIMIT {_FEW + 1}"
-_ONE: Final = f"{_OF_ENTRIES}WHERE e.id = ?"
-_BEST: Final = f"""
-SELECT e.id FROM files f
-CROSS JOIN entries e ON e.file_id = f.id
-CROSS JOIN folders d ON d.id = e.folder_id
-CROSS JOIN producers p ON p.id = e.producer_id
-CROSS JOIN repositories r ON r.id = d.repository_id
-{_ACCEPTED}
-ORDER BY (?5 IS NULL OR p.prompt_hash IS NOT NULL) DESC,
-         (r.path IS ?9) + (f.path IS ?10) DESC, e.analyzed_at DESC, e.id DESC
-LIMIT 1
-"""
+_OF_COPIES: Final = _select(_COPIES, "c", _COPY_TIME)
+
+
+class _Search(NamedTuple):
+    """SQL for what answers: ``few`` rows as they come; if that were too many, the id of the
+    ``best``, and the row of ``one`` id. The best is what `Wanted.rank` says."""
+
+    few: str
+    best: str
+    one: str
+
+
+def _search(*, sharing: bool, where: str = "", near: str = "") -> _Search:
+    if sharing:
+        source, place, time = _COPIES, "c", _COPY_TIME
+        one = f"{_select(_COPIES_FIRST, place, time)} WHERE c.id = ?"
+    else:
+        source, place, time = _FILES_FIRST, "e", "e.analyzed_at"
+        one = f"{_OF_ENTRIES} WHERE e.id = ?"
+    accepted = f"{_ACCEPTED}{where}"
+    return _Search(
+        f"{_select(source, place, time)}{accepted} LIMIT {_FEW + 1}",
+        f"SELECT {place}.id {_JOINED.format(source=source)}{accepted}"
+        " ORDER BY (?5 IS NULL OR p.prompt_hash IS NOT NULL) DESC,"
+        f" {near}{time} DESC, e.id DESC LIMIT 1",
+        one,
+    )
+
+
+_PLACE: Final = "AND f.place = ?9 AND f.repository_id = ?10 AND f.path = ?11"
+_NEAR: Final = "(r.path IS ?9) + (f.path IS ?10) DESC, "
+_HERE: Final = _search(sharing=False, where=_PLACE)
+_COPIES_HERE: Final = _search(sharing=True, where=_PLACE)
+_ANYWHERE: Final = _search(sharing=False, near=_NEAR)
+_COPIES_ANYWHERE: Final = _search(sharing=True, near=_NEAR)
 _FILTERS: Final = {
     "cache_type": "d.cache_type = ?",
     "repository": "r.path = ?",
@@ -145,25 +174,32 @@ class LiveReader:
             rows: Iterable[_Row] = self._execute(sql, (repository,))
             ids = [row[0] for row in rows]
             self._repositories[repository] = ids
-        statements = (_HERE, _COPIES_HERE) if self._any_shared() else (_HERE,)
+        searches = (_HERE, _COPIES_HERE) if self._any_shared() else (_HERE,)
         return [
             row
             for repository_id in ids
-            for sql in statements
-            for row in self._execute(sql, (*bindings, place_of(repository_id, file_path)))
-            if row[3] == file_path and row[1] == repository
+            for search in searches
+            for row in self._found(
+                search, (*bindings, place_of(repository_id, file_path), repository_id, file_path)
+            )
         ]
 
     def _anywhere(
         self, bindings: _Row, repository: str | None, file_path: str | None
     ) -> list[_Row]:
         """Rows about that content, the best at least."""
-        rows = self._execute(_FIRST, bindings).fetchall()
+        near = (repository, file_path)
+        rows = self._found(_ANYWHERE, bindings, near)
+        if self._any_shared():
+            rows += self._found(_COPIES_ANYWHERE, bindings, near)
+        return rows
+
+    def _found(self, search: _Search, bindings: _Row, near: _Row = ()) -> list[_Row]:
+        """All rows if they are few; else the best. ``near`` is what makes one better."""
+        rows: list[_Row] = self._execute(search.few, bindings).fetchall()
         if len(rows) > _FEW:
-            best = self._execute(_BEST, (*bindings, repository, file_path)).get
-            rows = self._execute(_ONE, (best,)).fetchall()
-        if file_path is not None and self._any_shared():
-            rows += self._execute(_COPIES_ANYWHERE, (*bindings, file_path)).fetchall()
+            best = self._execute(search.best, (*bindings, *near)).get
+            rows = self._execute(search.one, (best,)).fetchall()
         return rows
 
     def _any_shared(self) -> bool:
@@ -241,7 +277,7 @@ def matching(wanted: Filter, *, sharing: bool) -> tuple[str, list[Any]]:
     if wanted.file_hash is None and not sharing:
         source = _ENTRIES_FIRST
     conditions, values = _conditions(wanted)
-    joined = _JOINED.format(source=source, place=place)
+    joined = _JOINED.format(source=source)
     return f"SELECT {place}.id {joined} WHERE {conditions} {_LIVE}", values
 
 

@@ -18,7 +18,7 @@ from rustassistant.errors import DamagedError
 from rustassistant.stores.outcomes import Run
 from rustassistant.stores.sqlite.connection import open_for_reading, open_for_writing
 from rustassistant.stores.sqlite.naming import errors_named
-from rustassistant.stores.sqlite.rows import IS_LIVE, EntryReader, entry_sql
+from rustassistant.stores.sqlite.rows import IS_LIVE, USES_OF_FILE, EntryReader, entry_sql
 from rustassistant.stores.sqlite.run_log import RunLog
 from rustassistant.stores.sqlite.totals import Totals
 from rustassistant.stores.sqlite.trash import (
@@ -144,12 +144,7 @@ class Removal:
         # Those first that share a result: what is shared can't be deleted.
         many("DELETE FROM entries WHERE id = ? AND result IS NULL", each)
         many("DELETE FROM entries WHERE id = ?", each)
-        many(
-            "DELETE FROM files WHERE id = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM entries WHERE file_id = ?1)"
-            " AND NOT EXISTS (SELECT 1 FROM copies WHERE file_id = ?1)",
-            files,
-        )
+        many(f"DELETE FROM files WHERE id = ?1 AND NOT EXISTS ({USES_OF_FILE})", files)
         self.changed += len(ids)
 
     def _bequeath(self, owner: int, frame: bytes, dictionary_id: int | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.rows import IS_LIVE, checked
+from rustassistant.stores.sqlite.rows import ENTRIES_FIRST, FILES_FIRST, IS_LIVE, checked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
 from rustassistant.stores.sqlite.views.summary import Scope
 
@@ -34,9 +34,11 @@ _SHARED_SOURCE: Final = (
     "copies c JOIN entries e ON e.id = c.entry_id JOIN files f ON f.id = c.file_id"
 )
 _ENTRY: Final = _COLUMNS.format(
-    moment="e.analyzed_at", stored=_OWN, place="e", copy_id="NULL",
-    source="entries e JOIN files f ON f.id = e.file_id",
-)  # fmt: skip
+    moment="e.analyzed_at", stored=_OWN, place="e", copy_id="NULL", source=ENTRIES_FIRST
+)
+_ENTRY_OF_FILE: Final = _COLUMNS.format(
+    moment="e.analyzed_at", stored=_OWN, place="e", copy_id="NULL", source=FILES_FIRST
+)
 _SHARED: Final = _COLUMNS.format(
     moment=_COPY_MOMENT, stored="0", place="c", copy_id="c.id",
     source=_SHARED_SOURCE,
@@ -157,7 +159,7 @@ def _pick(
 ) -> tuple[str, list[Any]]:
     place = "c" if is_shared else "e"
     moment, stored = (_COPY_MOMENT, "0") if is_shared else ("e.analyzed_at", _OWN)
-    source = _SHARED_SOURCE if is_shared else "entries e JOIN files f ON f.id = e.file_id"
+    source = _SHARED_SOURCE if is_shared else ENTRIES_FIRST
     condition, values = scope.condition(connection, place)
     sql = _PICK.format(
         key=_KEYS[order].format(moment=moment, stored=stored),
@@ -191,7 +193,7 @@ def items_of_paths(
         condition += " AND d.cache_type = ?2"
     values = (wanted,) if cache_type is None else (wanted, cache_type)
     found = []
-    for sql in (_ENTRY, _SHARED):
+    for sql in (_ENTRY_OF_FILE, _SHARED):
         found += [checked(row, Item) for row in connection.execute(f"{sql} {condition}", values)]
     return found
 
@@ -200,7 +202,9 @@ def items_of_content(connection: apsw.Connection, file_hash: bytes) -> list[Item
     """Live entries about files with that content, in any repository."""
     condition = f"WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.hash = ? AND t.entry_id IS NULL"
     values = (file_hash[:HASH_PREFIX], file_hash)
-    return [checked(row, Item) for row in connection.execute(f"{_ENTRY} {condition}", values)]
+    return [
+        checked(row, Item) for row in connection.execute(f"{_ENTRY_OF_FILE} {condition}", values)
+    ]
 
 
 def places_of(connection: apsw.Connection, entry_id: int) -> list[EntryPlace]:
@@ -254,7 +258,7 @@ def analyses(
     """All live entries of a repository, those about one file together, in the order of paths."""
     parts, values = [], list[Any]()
     for place, moment, stored, source in (
-        ("e", "e.analyzed_at", _OWN, "entries e JOIN files f ON f.id = e.file_id"),
+        ("e", "e.analyzed_at", _OWN, ENTRIES_FIRST),
         ("c", _COPY_MOMENT, "0", _SHARED_SOURCE),
     ):
         condition, more = scope.condition(connection, place)
