@@ -551,6 +551,22 @@ def test_conflict_over_an_entry_that_shares_its_own_row_is_resolved(
     assert ask(database, "SELECT sum(entries) FROM totals") == [(1,)]
 
 
+def test_entry_does_not_share_the_row_of_one_that_another_of_its_batch_superseded(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    cache.add("m/__init__.py", content=b"", result="empty", analyzed_at=at(1))
+    CacheMigrator(cache.root, database).migrate()
+    other = Cache(tmp_path / "other")
+    other.add("a/__init__.py", content=b"", result="empty", analyzed_at=at(1))
+    other.add("m/__init__.py", content=b"", result="said anew", analyzed_at=at(2))
+    other.add("z/__init__.py", content=b"", result="empty", analyzed_at=at(1))
+    result = CacheMigrator(other.root, database, dedup=True).migrate()
+    assert (result.total_migrated, result.total_shared) == (1, 2)
+    assert live(database) == sorted(path.read_bytes() for path in other.root.rglob("*_py.json"))
+    assert ask(database, "SELECT reason FROM trash") == [("superseded",)]
+    assert CacheMigrator(other.root, database).verify()
+
+
 @pytest.mark.parametrize("reason", ["deleted", "cleared"])
 @pytest.mark.parametrize(("policy", "answers"), [("newest", 2), ("oldest", 1)])
 def test_removed_entry_that_comes_in_again_meets_the_policy_like_any_other(
@@ -625,6 +641,40 @@ def test_sources_that_differ_in_meta_do_not_take_turns(tmp_path: Path, database:
     assert database.read_bytes() == before
 
 
+def test_sources_that_differ_in_meta_do_not_take_turns_where_files_are_read_again(
+    tmp_path: Path, database: Path
+) -> None:
+    one, other = Cache(tmp_path / "one"), Cache(tmp_path / "other")
+    for tree in (one, other):
+        tree.add()
+        settle(tree.root)
+    own = next(one.root.rglob("meta.json")).read_bytes()
+    next(other.root.rglob("meta.json")).write_bytes(own + b"\n")
+    sources = [one.root, other.root]
+    CacheMigrator(sources, database).migrate()
+    before = database.read_bytes()
+    for migrator in (
+        CacheMigrator(sources, database, checksum=True),
+        CacheMigrator(sources[::-1], database, checksum=True),
+    ):
+        assert migrator.migrate().total_unchanged == 2
+        assert ask(database, "SELECT meta FROM repositories") == [(own,)]
+        assert database.read_bytes() == before
+
+
+def test_meta_that_only_a_later_source_has_is_kept(
+    cache: Cache, tmp_path: Path, database: Path
+) -> None:
+    cache.add()
+    CacheMigrator(cache.root, tmp_path / "without.db").migrate()
+    opened = apsw.Connection(str(tmp_path / "without.db"))
+    opened.execute("UPDATE repositories SET meta = NULL")
+    opened.close()
+    CacheMigrator([tmp_path / "without.db", cache.root], database).migrate()
+    meta = next(cache.root.rglob("meta.json")).read_bytes()
+    assert ask(database, "SELECT meta FROM repositories") == [(meta,)]
+
+
 def test_changed_meta_of_a_source_is_kept_though_no_entry_changed(
     cache: Cache, database: Path
 ) -> None:
@@ -697,6 +747,28 @@ def test_source_that_is_damaged_hides_no_other(
     assert result.total_migrated >= 1
     assert result.total_failed >= 1
     assert all("damaged" in failure.error for failure in result.failures)
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_source_whose_list_of_folders_is_damaged_stops_no_other(
+    cache: Cache, tmp_path: Path, database: Path, place: str
+) -> None:
+    fill(cache)
+    bad = tmp_path / "bad.db"
+    CacheMigrator(cache.root, bad).migrate()
+    [(root,)] = ask(bad, "SELECT rootpage FROM sqlite_schema WHERE name = 'folders'")
+    with bad.open("r+b") as file:
+        file.seek((root - 1) * 8192)
+        file.write(bytes(8192))
+    other = Cache(tmp_path / "other")
+    other.add("src/fine.rs")
+    sources = [bad, other.root] if place == "first" else [other.root, bad]
+    result = CacheMigrator(sources, database).migrate()
+    assert (result.total_migrated, result.total_failed, result.total_entries) == (1, 1, 2)
+    [failure] = result.failures
+    assert failure.file_path == str(bad)
+    assert "damaged" in failure.error
+    assert live(database) == [dump(fields_of("src/fine.rs"))]
 
 
 def test_rehearsal_counts_only_what_is_new_and_can_be_right(cache: Cache, database: Path) -> None:

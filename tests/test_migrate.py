@@ -440,7 +440,7 @@ def test_verification_is_true_exactly_if_nothing_differs(cache: Cache, database:
         "UPDATE entries SET tokens_used = 5 WHERE id = 1",
         "UPDATE entries SET analyzed_at = analyzed_at + 1 WHERE id = 1",
         "UPDATE files SET size = 5 WHERE id = 1",
-        "UPDATE entries SET result_digest = zeroblob(32) WHERE id = 1",
+        "UPDATE entries SET result_digest = zeroblob(16) WHERE id = 1",
         "DELETE FROM entries WHERE id = (SELECT max(id) FROM entries)",
     ],
 )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rustassistant.migrate import CacheMigrator, Place
+from rustassistant.locations import Place
+from rustassistant.migrate import CacheMigrator
 from rustassistant.stores import open_source
 from rustassistant.stores.sqlite.integrity import checking, refilling, repairing
 from rustassistant.stores.sqlite.integrity.problems import Kind, Problem, Remedy

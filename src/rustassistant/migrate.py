@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from rustassistant.backups import back_up
 from rustassistant.codec import DEFAULT_LEVEL, check_level
-from rustassistant.errors import ChangedSourceError, ConflictError, UsageError
+from rustassistant.errors import ConflictError, UsageError
+from rustassistant.locations import Place, Unfit
+from rustassistant.plans import check_unchanged, check_utf8, plan_of
 from rustassistant.results import (
     MigrationConflict,
     MigrationFailure,
@@ -34,7 +35,7 @@ from rustassistant.results import (
     spending_of,
     verification_of,
 )
-from rustassistant.stores import open_destination, open_source
+from rustassistant.route import KEEPS_LESS, Route
 from rustassistant.stores.base import Source, printable
 from rustassistant.stores.outcomes import OnConflict, Problem, Rules
 from rustassistant.timestamps import format_rfc3339
@@ -42,14 +43,13 @@ from rustassistant.transfer.digest import Digest
 from rustassistant.transfer.engine import transfer
 from rustassistant.transfer.entry_log import entry_log
 from rustassistant.transfer.fingerprint import fingerprint
-from rustassistant.transfer.plan import Options, check_room
+from rustassistant.transfer.plan import Options, check_jobs, check_room
 from rustassistant.transfer.plan_file import Plan, read_plan, write_plan
 from rustassistant.transfer.report import Cancelled, Report
 from rustassistant.transfer.selection import ALL, Selection
-from rustassistant.transfer.sources import Only, Sources
+from rustassistant.transfer.sources import Only
 from rustassistant.transfer.verify import compare
 from rustassistant.transfer.walking import ReportCopied
-from rustassistant.version import __version__
 
 __all__ = [
     "CacheMigrator",
@@ -64,10 +64,18 @@ __all__ = [
     "Verification",
 ]
 
-Place = str | os.PathLike[str]
 Told = Callable[[MigrationProgress], None]
 
-_SPELLED_OUT = 20
+_NO_DATABASE: Final = "a migration makes a database"
+_NO_DESTINATIONS: Final = {
+    scheme: Unfit(_NO_DATABASE, f"{instead}, of JSON caches as of databases.")
+    for scheme, instead in (
+        ("json", "`cache export` writes JSON files"),
+        ("jsonl", "`cache export --format jsonl` writes JSON Lines"),
+        ("parquet", "`cache export --format parquet` writes Parquet"),
+    )
+}
+_SPELLED_OUT: Final = 20
 """Conflicts that an error's message names; it carries them all."""
 
 
@@ -75,8 +83,9 @@ class CacheMigrator:
     """Moves the entries of ``source`` into ``destination``. The source is never written to.
 
     ``source`` is a JSON cache in any layout (its central root, one ``<hash8>`` directory, a
-    repository or its ``.rustassistant``), a database, or several of these. ``destination`` is a
-    database, which is made if need be.
+    repository or its ``.rustassistant``), a database, or several of these; ``jsonl:PATH`` is what
+    an export made, and ``v1:PATH`` and the like say outright what is there. ``destination`` is a
+    database, which is made if need be; as ``v1:PATH`` the Rust program's own, which keeps less.
 
     ``selection`` says which entries are meant. ``on_conflict`` says which of two results under one
     identity answers: ``newest``, ``oldest``, ``keep-both``, or ``fail`` to move nothing then. With
@@ -102,41 +111,29 @@ class CacheMigrator:
         log: Place | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
-        if jobs is not None and jobs < 1:
-            raise UsageError(
-                f"{jobs} worker processes are too few",
-                hint="Name at least 1, which works in this process alone.",
-            )
-        given = [source] if isinstance(source, str | os.PathLike) else list(source)
-        self.sources = tuple(dict.fromkeys(map(_place, given)))
-        self.destination = _place(destination)
-        if not self.sources:
-            raise UsageError("no source is named", hint="Name at least one.")
+        route = Route(source, destination, unfit=_NO_DESTINATIONS)
+        self.sources, self.destination = route.source_paths, route.destination_path
         if self.destination in self.sources:
             raise UsageError(
                 f"{printable(self.destination)} is both source and destination",
                 hint="Name another destination.",
             )
         self._rules = Rules(_policy(on_conflict), dedup, restamp=len(self.sources) == 1)
-        self._log = None if log is None else os.fspath(_place(log))
+        self._log = None if log is None else _file(log)
         self._check_log()
         self._options = Options(
-            jobs=jobs,
-            level=check_level(level),
-            dictionaries=dictionaries,
+            jobs=check_jobs(jobs),
+            level=check_level(level) if route.keeps_all else 1,  # else it is unpacked right away
+            dictionaries=dictionaries and route.keeps_all,
             checksum=checksum,
             selection=selection,
             rules=self._rules,
-            sources=tuple(map(printable, self.sources)),
+            sources=tuple(map(printable, route.names)),
         )
         self._options = dataclasses.replace(self._options, said=self._said())
         self._cancelled = cancelled
-        stores = [open_source(os.fspath(place)) for place in self.sources]
-        self._stores = dict(zip(self.sources, stores, strict=True))
-        self._from: Source = stores[0] if len(stores) == 1 else Sources(stores)
-        if only is not None:
-            self._from = Only(self._from, frozenset(only))
-        self._to = open_destination(os.fspath(self.destination))
+        self._route, self._to = route, route.destination
+        self._from: Source = route.source if only is None else Only(route.source, frozenset(only))
 
     def __enter__(self) -> CacheMigrator:
         return self
@@ -168,11 +165,15 @@ class CacheMigrator:
         survey = self._from.survey()
         self._to.check_writable()
         besides = 0
-        for place, store in self._stores.items():
+        for place, store in self._route.stores.items():
             if backup and _device(self.backup_path_of(place)) == _device(self.destination):
                 own = store.survey()
                 besides += int(own.total * own.mean_size)
         check_room(survey, self._to, besides=besides)
+
+    def check_verifiable(self) -> None:
+        """Raise UsageError if the destination keeps too little for `verify` to make sense."""
+        self._route.to.check_fit({"v1": KEEPS_LESS})
 
     def backup(
         self,
@@ -262,38 +263,17 @@ class CacheMigrator:
 
     def plan(self, path: Place, progress: Told | None = None) -> Rehearsal:
         """Rehearse, and write a plan that `apply` carries out later."""
-        for place in (*self.sources, self.destination):
-            if printable(place) != os.fspath(place):
-                raise UsageError(
-                    f"{printable(place)} is not UTF-8, which a plan has to be",
-                    hint="Migrate without a plan, or from a place with another name.",
-                )
+        check_utf8((*self._route.names, str(self._route.to)))
         digest = self._fingerprint(None)
         rehearsal = self.rehearse(progress)
-        options, result = self._options, rehearsal.result
-        plan = Plan(
-            made_at=format_rfc3339(time.time_ns()),
-            version=__version__,
-            sources=tuple(map(os.fspath, self.sources)),
-            destination=os.fspath(self.destination),
-            on_conflict=self._rules.on_conflict,
-            dedup=self._rules.dedup,
-            level=options.level,
-            dictionaries=options.dictionaries,
-            selection=options.selection,
-            digest=digest.hexdigest(),
-            entries=digest.count,
-            expected={
-                "migrated": result.total_migrated,
-                "unchanged": result.total_unchanged,
-                "duplicates": result.total_duplicates,
-                "filtered": result.total_filtered,
-                "failed": result.total_failed,
-                "conflicts": len(result.conflicts),
-                "destination_size": result.destination_size,
-            },
+        plan = plan_of(
+            rehearsal,
+            digest,
+            sources=self._route.names,
+            destination=str(self._route.to),
+            options=self._options,
         )
-        write_plan(plan, os.fspath(_place(path)))
+        write_plan(plan, _file(path))
         return rehearsal
 
     @classmethod
@@ -306,9 +286,7 @@ class CacheMigrator:
         cancelled: Cancelled | None = None,
     ) -> PlannedMigrator:
         """What carries out a plan that `plan` wrote. Raises NotFoundError or UsageError."""
-        return PlannedMigrator(
-            read_plan(os.fspath(_place(path))), jobs=jobs, log=log, cancelled=cancelled
-        )
+        return PlannedMigrator(read_plan(_file(path)), jobs=jobs, log=log, cancelled=cancelled)
 
     def _fingerprint(self, progress: Told | None) -> Digest:
         return fingerprint(
@@ -323,6 +301,7 @@ class CacheMigrator:
 
         The answer is true if nothing differs.
         """
+        self.check_verifiable()
         comparison = compare(
             self._from,
             self._to,
@@ -380,13 +359,7 @@ class PlannedMigrator(CacheMigrator):
 
         Raises ChangedSourceError, before anything is written, if something has.
         """
-        digest = self._fingerprint(None)
-        if (digest.hexdigest(), digest.count) != (self._plan.digest, self._plan.entries):
-            raise ChangedSourceError(
-                f"the source has changed since the plan was made at {self._plan.made_at}: it held "
-                f"{self._plan.entries} entries then, and holds "
-                f"{digest.count if digest.count != self._plan.entries else 'other'} now"
-            )
+        check_unchanged(self._plan, self._fingerprint(None))
         return super().migrate(progress)
 
 
@@ -400,14 +373,11 @@ def _policy(given: OnConflict | str) -> OnConflict:
         ) from None
 
 
-def _place(given: Place) -> Path:
-    """Where it is, whatever the working directory may be later on."""
-    if not os.fspath(given):
-        raise UsageError(
-            "an empty path names no cache",
-            hint="Name a directory as the source and a file as the destination.",
-        )
-    return Path(os.path.abspath(Path(given).expanduser()))
+def _file(path: Place) -> str:
+    """Where a file is that is no cache, whatever the working directory may be later on."""
+    if not os.fspath(path):
+        raise UsageError("an empty path names no file", hint="Name one.")
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _device(path: Path) -> int:

@@ -10,26 +10,41 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rustassistant.errors import UsageError
+from rustassistant.locations import Place, Unfit
 from rustassistant.results import (
     MigrationProgress,
     Verification,
     published_progress,
     verification_of,
 )
-from rustassistant.stores import open_destination, open_source
-from rustassistant.stores.base import HasState, Source
+from rustassistant.route import KEEPS_LESS, Route
+from rustassistant.stores.base import HasState
 from rustassistant.transfer.checkpoint import Checkpoint
-from rustassistant.transfer.plan import Options
+from rustassistant.transfer.plan import Options, check_jobs
 from rustassistant.transfer.report import Cancelled
 from rustassistant.transfer.sample import MAX_SEED, Sample, Sampled
-from rustassistant.transfer.sources import Sources
 from rustassistant.transfer.verify import compare
 
-Place = str | os.PathLike[str]
+_NO_DESTINATIONS: Final = {
+    "json": Unfit(
+        "entries are looked up in a database",
+        "Name the JSON cache with --source and the database with --destination: that compares "
+        "the same entries.",
+    ),
+    "jsonl": Unfit(
+        "entries are looked up in a database, not in a file of lines",
+        "Name the file with --source and the database with --destination: that compares the same "
+        "entries.",
+    ),
+    "parquet": Unfit(
+        "a Parquet file can't be read back",
+        "`cache export --format parquet --dry-run` says whether it is what an export would write.",
+    ),
+    "v1": KEEPS_LESS,
+}
 
 
 class Resumption(NamedTuple):
@@ -61,33 +76,24 @@ class CacheVerifier:
         jobs: int | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
-        if jobs is not None and jobs < 1:
-            raise UsageError(f"{jobs} worker processes are too few", hint="Name at least 1.")
         if seed is not None and not 0 <= seed <= MAX_SEED:
             raise UsageError(f"the seed {seed} is out of range", hint=f"It is 0 to {MAX_SEED}.")
-        given = [source] if isinstance(source, str | os.PathLike) else list(source)
-        if not given:
-            raise UsageError("no source is named", hint="Name at least one.")
-        self.sources = tuple(map(_place, given))
-        self.destination = _place(destination)
+        route = Route(source, destination, unfit=_NO_DESTINATIONS)
+        self.sources, self.destination = route.source_paths, route.destination_path
+        self._from, self._to = route.source, route.destination
         self.seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
-        self._options = Options(jobs=jobs)
+        self._options = Options(jobs=check_jobs(jobs))
         self._cancelled = cancelled
-        stores = [open_source(os.fspath(place)) for place in self.sources]
-        self._from: Source = stores[0] if len(stores) == 1 else Sources(stores)
-        self._to = open_destination(os.fspath(self.destination))
         self._sampled = None
         if sample is not None:
             self._sampled = Sampled(self._from, Sample.of(sample, self.seed))
-        self._checkpoint = self._opened(progress_kept_in)
+        self._checkpoint = self._opened(progress_kept_in, route.names)
 
-    def _opened(self, directory: Place | None) -> Checkpoint | None:
+    def _opened(self, directory: Place | None, names: Sequence[str]) -> Checkpoint | None:
         if directory is None or self._sampled is not None or not isinstance(self._to, HasState):
             return None
-        sources = "\n".join(map(os.fspath, self.sources))
-        return Checkpoint(
-            os.fspath(_place(directory)), sources, os.fspath(self.destination), self._to.state
-        )
+        place = os.path.abspath(os.path.expanduser(directory))
+        return Checkpoint(place, "\n".join(names), os.fspath(self.destination), self._to.state)
 
     @property
     def population(self) -> int:
@@ -120,10 +126,3 @@ class CacheVerifier:
             checkpoint=self._checkpoint,
         )
         return verification_of(comparison)
-
-
-def _place(given: Place) -> Path:
-    """Where it is, whatever the working directory may be later on."""
-    if not os.fspath(given):
-        raise UsageError("an empty path names no cache", hint="Name a directory or a file.")
-    return Path(os.path.abspath(Path(given).expanduser()))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -23,6 +24,15 @@ from support import Cache, dump, fields_of, snapshot
 
 ENTRIES: Final = 12
 LONG_AGO: Final = 1_700_000_000
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_put_back() -> Iterator[None]:
+    """A command that was interrupted ignores further signals until its end, which is ours here."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Ran(NamedTuple):

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rustassistant.backups import Backup, Kind, back_up, place_for
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.problems import warn_each
 from rustassistant.cli.readable import counted, size
-from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
-from rustassistant.errors import InterruptedRunError, NotFoundError, UsageError
+from rustassistant.cli.render import emit, meter, say, visible, warn
+from rustassistant.cli.stopping import interruptible
+from rustassistant.errors import NotFoundError, UsageError
 from rustassistant.stores.base import printable
 
 EXIT_DAMAGED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class BackupOptions:
+class BackupOptions(Audience):
     """What the command line asked for."""
 
     place: str
     to: str | None
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
 def chosen(context: Any, source: str | None, database: str | None) -> str | None:
@@ -79,18 +72,6 @@ def run_backup(options: BackupOptions) -> int:
     return EXIT_DAMAGED if made.total_damaged else 0
 
 
-@contextmanager
-def interruptible(message: str) -> Iterator[None]:
-    """Ctrl-C, and being asked to end, undo what was begun, and are told."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedRunError(message, hint="Run the same command again.") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _say(made: Backup, wanted: str) -> None:
     if made.path != wanted:
         say(f"  That name was taken: the backup is {visible(printable(made.path))}")
@@ -111,10 +92,7 @@ def _tell_damage(made: Backup, options: BackupOptions) -> None:
             emit("error", error=what)
         return
     warn(f"✗ {made.total_damaged} of its entries are damaged, and are so in the backup:")
-    for what in made.damaged[:LISTED]:
-        warn(f"  {visible(what)}")
-    if made.total_damaged > LISTED:
-        warn(f"  … and {made.total_damaged - LISTED} more")
+    warn_each(made.damaged, made.total_damaged, rest="more")
     warn("  Hint: keep older backups; these entries may be whole in one of them.")
 
 

@@ -15,9 +15,11 @@ from rustassistant.check import (
     check_database,
     repair_database,
 )
-from rustassistant.cli.backup import interruptible
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.problems import warn_each
 from rustassistant.cli.readable import counted, dollars, duration
-from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
+from rustassistant.cli.render import emit, meter, say, visible, warn
+from rustassistant.cli.stopping import interruptible
 from rustassistant.errors import UsageError
 from rustassistant.pricing import Cost, Prices
 from rustassistant.stores.base import printable
@@ -26,20 +28,13 @@ EXIT_DAMAGED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class CheckOptions:
+class CheckOptions(Audience):
     """What the command line asked for."""
 
     database: str
     repair: bool
     sources: tuple[str, ...]
     keep_copy: bool
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +114,7 @@ def _tell_problems(found: CheckResult, bill: _Bill, options: CheckOptions) -> No
         return
     count = counted(len(found.problems), "problem")
     warn(f"✗ {count} in {counted(found.entries, 'entry')}:")
-    for problem in found.problems[:LISTED]:
-        warn(f"  {visible(_line(problem))}")
-    if len(found.problems) > LISTED:
-        warn(f"  … and {len(found.problems) - LISTED} more; --json lists them")
+    warn_each(map(_line, found.problems), len(found.problems))
     if found.lost:
         lost = counted(len(found.lost), "entry", "entries")
         took = f"{counted(found.tokens, 'token')}, " if found.tokens else ""
@@ -140,7 +132,7 @@ def _line(problem: Problem) -> str:
     if problem.kind not in (Kind.ENTRY, Kind.PLACE):
         where = f"{problem.table} row {problem.row_id}: " if problem.row_id is not None else ""
         return where + problem.what
-    whose = f"{problem.cache_type or 'some entry'} of {problem.file_path or 'an unknown file'}"
+    whose = _whose(problem.cache_type, problem.file_path)
     said = [problem.model] if problem.model else []
     if problem.tokens_used is not None:
         said.append(counted(problem.tokens_used, "token"))
@@ -183,8 +175,7 @@ def _tell_repair(repair: RepairResult, options: CheckOptions) -> None:
         _tell_refill(repair.refill, options)
     if not repair.left.sound:
         warn(f"✗ {counted(len(repair.left.problems), 'problem')} could not be repaired:")
-        for problem in repair.left.problems[:LISTED]:
-            warn(f"  {visible(_line(problem))}")
+        warn_each(map(_line, repair.left.problems), len(repair.left.problems))
 
 
 def _tell_refill(refill: Refill, options: CheckOptions) -> None:
@@ -193,11 +184,15 @@ def _tell_refill(refill: Refill, options: CheckOptions) -> None:
     if refill.missing:
         count = counted(len(refill.missing), "entry", "entries")
         warn(f"✗ {count} could not be refilled, or not be recognised:")
-    for one in refill.missing[:LISTED]:
-        whose = f"{one.cache_type or 'some entry'} of {one.file_path or 'an unknown file'}"
-        warn(f"  {visible(whose)} in {visible(one.repository or 'an unknown repository')}")
-    if len(refill.missing) > LISTED:
-        warn(f"  … and {len(refill.missing) - LISTED} more; --json lists them")
+    lines = (
+        f"{_whose(one.cache_type, one.file_path)} in {one.repository or 'an unknown repository'}"
+        for one in refill.missing
+    )
+    warn_each(lines, len(refill.missing))
+
+
+def _whose(cache_type: str | None, path: str | None) -> str:
+    return f"{cache_type or 'some entry'} of {path or 'an unknown file'}"
 
 
 def _emit_summary(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.cli.backup import interruptible
+from rustassistant.cli.audience import Audience
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.remaking import (
     agreed,
@@ -16,6 +16,7 @@ from rustassistant.cli.remaking import (
     worth,
 )
 from rustassistant.cli.render import emit, say
+from rustassistant.cli.stopping import interruptible
 from rustassistant.errors import UsageError
 from rustassistant.retention import clear
 from rustassistant.stores.base import printable
@@ -25,7 +26,7 @@ EXIT_DECLINED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ClearOptions:
+class ClearOptions(Audience):
     """What the command line asked for."""
 
     database: str
@@ -33,13 +34,6 @@ class ClearOptions:
     everything: bool
     dry_run: bool
     yes: bool
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
     def check(self) -> None:
         """Raise UsageError if nothing, or two things, say what to clear."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from rustassistant.cli.backup import interruptible
 from rustassistant.cli.readable import size
 from rustassistant.cli.render import emit, say, visible
+from rustassistant.cli.stopping import interruptible
 from rustassistant.retention import compact
 from rustassistant.stores.base import printable
 

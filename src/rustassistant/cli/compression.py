@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from rustassistant.cli.backup import interruptible
 from rustassistant.cli.readable import counted, duration, percent, size
 from rustassistant.cli.render import emit, meter, say, visible
+from rustassistant.cli.stopping import interruptible
 from rustassistant.cli.tables import Column, Gives, say_table
 from rustassistant.stores.base import printable
 from rustassistant.tuning import LEVELS, Compression, TypeCompression, measure_compression

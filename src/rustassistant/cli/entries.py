@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeVar
 
 from rustassistant.cli.readable import dollars
+from rustassistant.cli.render import emit, visible, warn
+from rustassistant.cli.tables import Column, say_table
 from rustassistant.entry import full_key
+from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.views.browsing import Item
 from rustassistant.timestamps import format_rfc3339
 
-UNKNOWN = "-"
+UNKNOWN: Final = "-"
+_PAGE: Final = 1000
+"""Rows that are laid out together: a list without end would else be held whole."""
+
+_Listed = TypeVar("_Listed")
+
+
+class Shown(NamedTuple):
+    """How many entries were printed, and how many could not be read."""
+
+    listed: int
+    damaged: int
 
 
 def when(nanoseconds: int) -> str:
@@ -61,3 +77,37 @@ def item_fields(item: Item) -> dict[str, Any]:
         "pinned": bool(item.pinned),
         "shares_a_row": item.copy_id is not None,
     }
+
+
+def tokens(item: Item) -> str:
+    """How many tokens it took, in a table."""
+    return UNKNOWN if item.tokens_used is None else f"{item.tokens_used:,}"
+
+
+def print_entries(
+    found: Iterator[_Listed | DamagedError],
+    *,
+    as_json: bool,
+    fields: Callable[[_Listed], dict[str, Any]],
+    columns: Sequence[Column],
+    row: Callable[[_Listed], tuple[str, ...]],
+) -> Shown:
+    """Print a list as it comes, a line of JSON each or a row of a table; damage is told beside."""
+    listed = damaged = 0
+    while page := list(islice(found, _PAGE)):
+        rows = []
+        for one in page:
+            if isinstance(one, DamagedError):
+                damaged += 1
+                warn(f"✗ {visible(one.message)}")
+                if as_json:
+                    emit("error", error="DamagedError", message=one.message)
+                continue
+            listed += 1
+            if as_json:
+                emit("entry", **fields(one))
+            else:
+                rows.append(row(one))
+        if rows:
+            say_table(columns, rows)
+    return Shown(listed, damaged)

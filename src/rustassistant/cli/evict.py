@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rustassistant.cli.backup import interruptible
-from rustassistant.cli.entries import UNKNOWN, item_fields, when
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.entries import item_fields, tokens, when
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.remaking import (
     Remaking,
@@ -21,6 +21,7 @@ from rustassistant.cli.remaking import (
     worth,
 )
 from rustassistant.cli.render import emit, say, visible, warn
+from rustassistant.cli.stopping import interruptible
 from rustassistant.cli.tables import Column, Gives, say_table
 from rustassistant.configuration import load
 from rustassistant.errors import RustAssistantError, UsageError
@@ -54,7 +55,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class EvictOptions:
+class EvictOptions(Audience):
     """What the command line asked for. With ``now``, what goes is deleted at once."""
 
     database: str
@@ -64,13 +65,6 @@ class EvictOptions:
     dry_run: bool
     now: bool
     yes: bool
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
     @property
     def limit(self) -> int:
@@ -168,7 +162,7 @@ def _row(item: Any) -> tuple[str, ...]:
         item.cache_type,
         item.file_path,
         item.model,
-        UNKNOWN if item.tokens_used is None else f"{item.tokens_used:,}",
+        tokens(item),
         str(item.hits),
         str(item.stored_bytes),
     )
@@ -193,12 +187,11 @@ def keep_within_configured(database: str, *, as_json: bool, quiet: bool) -> None
 
     What stands in the way is told, and is no failure of the run.
     """
-    path = database.removeprefix("sqlite:")
     try:
         limit = load(only("RUSTASSISTANT_MAX_SIZE")).cache.max_size
-        if limit is None or not os.path.isfile(path) or kind_of_database(path) != "sqlite":
+        if limit is None or not os.path.isfile(database) or kind_of_database(database) != "sqlite":
             return
-        done = keep_within(path, limit, worth)
+        done = keep_within(database, limit, worth)
         if done is None or not done.entries:
             return
         remaking = remaking_of(done.spent, worth())

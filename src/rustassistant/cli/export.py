@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.cli.migrate_report import tell_failures
-from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
-from rustassistant.cli.stopping import Stop
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.counting import counting
+from rustassistant.cli.problems import failure_fields, tell_failures, tell_notes, warn_each
+from rustassistant.cli.render import emit, say, visible
+from rustassistant.cli.stopping import Stop, cut_short
 from rustassistant.configuration import load
-from rustassistant.errors import InterruptedRunError
 from rustassistant.export import CacheExporter, ExportResult
-from rustassistant.migrate import MigrationProgress
 from rustassistant.stores.base import printable
 from rustassistant.transfer.selection import Selection
 
 EXIT_FAILURES: Final = 3
 EXIT_CONFLICTS: Final = 5
-_NOTES_LISTED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ExportOptions:
+class ExportOptions(Audience):
     """What the command line asked for."""
 
     source: str
@@ -35,13 +33,6 @@ class ExportOptions:
     dry_run: bool
     selection: Selection
     jobs: int | None
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
 def default_database() -> str:
@@ -49,17 +40,9 @@ def default_database() -> str:
     return load().cache.destination
 
 
+@cut_short("interrupted; what was written before is whole and stays")
 def run_export(options: ExportOptions) -> int:
     """Export as asked; return the exit code."""
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; what was written before is whole and stays"
-        ) from None
-
-
-def _run(options: ExportOptions) -> int:
     stop = Stop()
     exporter = CacheExporter(
         options.source,
@@ -76,16 +59,9 @@ def _run(options: ExportOptions) -> int:
         say("📤 Comparing with what is there" if options.dry_run else "📤 Exporting entries...")
         say(f"  Source: {visible(printable(exporter.source))}")
         say(f"  Destination: {visible(printable(exporter.destination))}")
-    with (
-        stop.listening(),
-        meter("export", as_json=options.as_json, quiet=options.quiet, last_line=True) as shown,
-    ):
-
-        def progress(now: MigrationProgress) -> None:
-            shown.update(now.done, now.total, now.failed)
-
-        result = exporter.export(progress, dry_run=options.dry_run)
-        shown.update(result.total_entries, result.total_entries, result.total_failed)
+    with stop.listening(), counting("export", options) as count:
+        result = exporter.export(count, dry_run=options.dry_run)
+        count.end(result)
     _tell(exporter, result, options)
     sys.stdout.flush()
     if result.total_unresolved:
@@ -96,9 +72,9 @@ def _run(options: ExportOptions) -> int:
 def _tell(exporter: CacheExporter, result: ExportResult, options: ExportOptions) -> None:
     if options.talks:
         _say_result(result, options)
-    tell_failures(result.failures, "could not be exported", as_json=options.as_json)
+    tell_failures(result.failures, "could not be exported", options)
     _tell_conflicts(result, options)
-    tell_notes(result.notes, as_json=options.as_json, quiet=options.quiet)
+    tell_notes(result.notes, options)
     if options.as_json:
         _emit_summary(exporter, result, options)
 
@@ -126,24 +102,8 @@ def _tell_conflicts(result: ExportResult, options: ExportOptions) -> None:
         for path, text in result.conflicts:
             emit("status", phase="conflict", path=path, note=text)
         return
-    for path, text in result.conflicts[:LISTED]:
-        warn(f"  Conflict: {visible(path)}: {text}")
-    if result.total_conflicts > min(LISTED, len(result.conflicts)):
-        warn(f"  … and {result.total_conflicts - LISTED} more conflicts")
-
-
-def tell_notes(notes: Sequence[tuple[str, str]], *, as_json: bool, quiet: bool) -> None:
-    """Oddities that lost nothing: a few show what they are about."""
-    if as_json:
-        for path, text in notes:
-            emit("status", phase="note", path=path, note=text)
-        return
-    if quiet:
-        return
-    for path, text in notes[:_NOTES_LISTED]:
-        warn(f"  Note: {visible(path)}: {visible(text)}")
-    if len(notes) > _NOTES_LISTED:
-        warn(f"  … and {len(notes) - _NOTES_LISTED} more notes")
+    lines = (f"Conflict: {path}: {text}" for path, text in result.conflicts)
+    warn_each(lines, result.total_conflicts, rest="more conflicts")
 
 
 def _emit_summary(exporter: CacheExporter, result: ExportResult, options: ExportOptions) -> None:
@@ -166,8 +126,5 @@ def _emit_summary(exporter: CacheExporter, result: ExportResult, options: Export
         replaced_in=result.replaced_in,
         destination_size=result.destination_size,
         seconds=round(result.seconds, 3),
-        failures=[
-            {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
-            for one in result.failures
-        ],
+        failures=failure_fields(result.failures),
     )

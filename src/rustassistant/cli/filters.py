@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 from rustassistant.cli.options import option, repeated
 from rustassistant.errors import UsageError
@@ -76,32 +80,63 @@ MinTokens = Annotated[
 ]
 
 
-def selection_of(
-    *,
-    types: list[str] | None = None,
-    repositories: list[str] | None = None,
-    include: list[str] | None = None,
-    exclude: list[str] | None = None,
-    providers: list[str] | None = None,
-    models: list[str] | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    min_tokens: int | None = None,
-) -> Selection:
-    """What the options choose. Raises UsageError for a time that is none."""
-    from rustassistant.transfer.selection import Selection
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the filters' options say, as it was given. Each field is an option of every command
+    that is `filtered`; all of them together are what such a command is handed."""
 
-    return Selection(
-        types=tuple(types or ()),
-        repositories=tuple(repositories or ()),
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        providers=tuple(providers or ()),
-        models=tuple(models or ()),
-        since=None if since is None else _moment("--since", since, end=False),
-        until=None if until is None else _moment("--until", until, end=True),
-        min_tokens=min_tokens,
-    )
+    types: Types = None
+    repositories: Repositories = None
+    include: Include = None
+    exclude: Exclude = None
+    providers: Providers = None
+    models: Models = None
+    since: Since = None
+    until: Until = None
+    min_tokens: MinTokens = None
+
+    def selection(self) -> Selection:
+        """What they choose. Raises UsageError for a time that is none."""
+        from rustassistant.transfer.selection import Selection
+
+        return Selection(
+            types=tuple(self.types or ()),
+            repositories=tuple(self.repositories or ()),
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
+            providers=tuple(self.providers or ()),
+            models=tuple(self.models or ()),
+            since=None if self.since is None else _moment("--since", self.since, end=False),
+            until=None if self.until is None else _moment("--until", self.until, end=True),
+            min_tokens=self.min_tokens,
+        )
+
+
+NO_FILTERS: Final = Filters()
+_HINTS: Final = get_type_hints(Filters, include_extras=True)
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of `Filters`, where its one parameter of that type
+    stands, and hand it what they say as that parameter.
+
+    The parser learns of options from a function's signature alone: only that is made anew.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    parameters = list(signature.parameters.values())
+    (place,) = (at for at, one in enumerate(parameters) if one.annotation is Filters)
+    own = parameters[place]
+    names = [field.name for field in fields(Filters)]
+    options = [own.replace(name=name, annotation=_HINTS[name], default=None) for name in names]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        said = {name: given.pop(name) for name in names}
+        command(**given, **{own.name: Filters(**said)})
+
+    parameters[place : place + 1] = options
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return called
 
 
 def _moment(name: str, text: str, *, end: bool) -> int:

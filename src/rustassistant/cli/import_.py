@@ -6,13 +6,12 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.cli.export import tell_notes
-from rustassistant.cli.migrate_report import tell_failures
-from rustassistant.cli.render import emit, meter, say, visible
-from rustassistant.cli.stopping import Stop
-from rustassistant.errors import InterruptedRunError
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.counting import counting
+from rustassistant.cli.problems import failure_fields, tell_failures, tell_notes
+from rustassistant.cli.render import emit, say, visible
+from rustassistant.cli.stopping import Stop, cut_short
 from rustassistant.export import CacheImporter, ImportResult
-from rustassistant.migrate import MigrationProgress
 from rustassistant.stores.base import printable
 from rustassistant.transfer.selection import Selection
 
@@ -20,7 +19,7 @@ EXIT_FAILURES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ImportOptions:
+class ImportOptions(Audience):
     """What the command line asked for."""
 
     source: str
@@ -29,24 +28,11 @@ class ImportOptions:
     dry_run: bool
     selection: Selection
     jobs: int | None
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
+@cut_short("interrupted; what was committed before is safe")
 def run_import(options: ImportOptions) -> int:
     """Import as asked; return the exit code."""
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted; what was committed before is safe") from None
-
-
-def _run(options: ImportOptions) -> int:
     stop = Stop()
     importer = CacheImporter(
         options.source,
@@ -60,20 +46,13 @@ def _run(options: ImportOptions) -> int:
         say("📥 Importing entries...")
         say(f"  Source: {visible(printable(importer.source))}")
         say(f"  Destination: {visible(printable(importer.destination))}")
-    with (
-        stop.listening(),
-        meter("import", as_json=options.as_json, quiet=options.quiet, last_line=True) as shown,
-    ):
-
-        def progress(now: MigrationProgress) -> None:
-            shown.update(now.done, now.total, now.failed)
-
-        result = importer.run(progress, dry_run=options.dry_run)
-        shown.update(result.total_entries, result.total_entries, result.total_failed)
+    with stop.listening(), counting("import", options) as count:
+        result = importer.run(count, dry_run=options.dry_run)
+        count.end(result)
     if options.talks:
         _say_result(result, options)
-    tell_failures(result.failures, "could not be imported", as_json=options.as_json)
-    tell_notes(result.notes, as_json=options.as_json, quiet=options.quiet)
+    tell_failures(result.failures, "could not be imported", options)
+    tell_notes(result.notes, options)
     if options.as_json:
         _emit_summary(importer, result, options)
     sys.stdout.flush()
@@ -110,8 +89,5 @@ def _emit_summary(importer: CacheImporter, result: ImportResult, options: Import
         total_conflicts=result.total_conflicts,
         destination_size=result.destination_size,
         seconds=round(result.seconds, 3),
-        failures=[
-            {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
-            for one in result.failures
-        ],
+        failures=failure_fields(result.failures),
     )

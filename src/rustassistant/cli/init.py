@@ -6,6 +6,7 @@ import os
 import shlex
 from dataclasses import dataclass
 
+from rustassistant.cli.places import database_at
 from rustassistant.cli.render import emit, say, visible
 from rustassistant.configuration import load
 from rustassistant.inspection import make_database, place_of_database
@@ -24,11 +25,11 @@ class InitOptions:
 
 def run_init(options: InitOptions) -> int:
     """Make the database unless there is one, and say what comes next."""
-    default = load().cache.destination
+    default = database_at(load().cache.destination)
     if options.local:
         made = make_local_database(os.curdir if options.path is None else options.path)
     else:
-        made = make_database(default if options.path is None else options.path)
+        made = make_database(default if options.path is None else database_at(options.path))
     if options.as_json:
         emit("summary", database=printable(made.path), made=not made.was_there)
         return 0

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from typing import Any, Final
 
-from rustassistant.cli.entries import UNKNOWN, item_fields, money, when
+from rustassistant.cli.entries import item_fields, money, print_entries, tokens, when
 from rustassistant.cli.readable import counted
-from rustassistant.cli.render import emit, say, visible, warn
-from rustassistant.cli.tables import Column, Gives, say_table
+from rustassistant.cli.render import emit, say, visible
+from rustassistant.cli.tables import Column, Gives
 from rustassistant.configuration import load
-from rustassistant.errors import DamagedError
 from rustassistant.inspection import Listed, Order, list_entries
 from rustassistant.transfer.selection import Selection
 
 EXIT_FAILURES: Final = 3
-_PAGE: Final = 1000
-"""Rows that are laid out together: a list without end would else be held whole."""
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),
@@ -53,7 +48,9 @@ def run_list(options: ListOptions) -> int:
         order=Order(options.order),
         limit=options.limit or None,
     ) as listing:
-        shown, damaged = _print(listing.entries, as_json=options.as_json)
+        shown, damaged = print_entries(
+            listing.entries, as_json=options.as_json, fields=_fields, columns=_COLUMNS, row=_row
+        )
         more = max(0, listing.total - shown - damaged)
         if options.as_json:
             emit(
@@ -67,26 +64,8 @@ def run_list(options: ListOptions) -> int:
     return EXIT_FAILURES if damaged else 0
 
 
-def _print(entries: Iterator[Listed | DamagedError], *, as_json: bool) -> tuple[int, int]:
-    """How many were printed, and how many could not be read."""
-    shown = damaged = 0
-    while page := list(islice(entries, _PAGE)):
-        rows = []
-        for one in page:
-            if isinstance(one, DamagedError):
-                damaged += 1
-                warn(f"✗ {visible(one.message)}")
-                if as_json:
-                    emit("error", error="DamagedError", message=one.message)
-            elif as_json:
-                usd = None if one.usd is None else float(one.usd)
-                emit("entry", **item_fields(one.item), usd=usd)
-            else:
-                rows.append(_row(one))
-            shown += not isinstance(one, DamagedError)
-        if rows:
-            say_table(_COLUMNS, rows)
-    return shown, damaged
+def _fields(one: Listed) -> dict[str, Any]:
+    return item_fields(one.item) | {"usd": None if one.usd is None else float(one.usd)}
 
 
 def _row(one: Listed) -> tuple[str, ...]:
@@ -98,7 +77,7 @@ def _row(one: Listed) -> tuple[str, ...]:
         item.file_path,
         item.repository.rstrip("/").rpartition("/")[2],
         item.model,
-        UNKNOWN if item.tokens_used is None else f"{item.tokens_used:,}",
+        tokens(item),
         money(one.usd),
         str(item.hits),
     )

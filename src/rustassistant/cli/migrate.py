@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.counting import counting
 from rustassistant.cli.migrate_report import (
     emit_summary,
     not_compared,
     say_result,
     tell_conflicts,
     tell_differences,
-    tell_failures,
-    tell_notes,
 )
+from rustassistant.cli.places import database_at
+from rustassistant.cli.problems import tell_failures, tell_notes
 from rustassistant.cli.render import meter, say, visible
-from rustassistant.cli.stopping import Stop
-from rustassistant.errors import ConflictError, InterruptedRunError, UsageError
+from rustassistant.cli.stopping import Stop, cut_short
+from rustassistant.errors import ConflictError, UsageError
 from rustassistant.migrate import (
     CacheMigrator,
     MigrationConflict,
-    MigrationProgress,
     MigrationResult,
     Verification,
 )
@@ -34,7 +35,7 @@ EXIT_DIFFERENCES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class MigrateOptions:
+class MigrateOptions(Audience):
     """What the command line asked for. Without ``sources``, the plan's, the run's that is retried,
     or the default one are meant. ``beside_apply`` are options given that a plan decides about."""
 
@@ -56,14 +57,7 @@ class MigrateOptions:
     jobs: int | None = None
     level: int = 3
     dictionaries: bool = True
-    as_json: bool = False
-    quiet: bool = False
     beside_apply: tuple[str, ...] = ()
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
     @property
     def rehearses(self) -> bool:
@@ -94,25 +88,19 @@ class MigrateOptions:
             )
 
 
+@cut_short("interrupted; what was committed before is safe")
 def run_migration(options: MigrateOptions) -> int:
     """Back up, migrate, verify as asked; return the exit code."""
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted; what was committed before is safe") from None
-
-
-def _run(options: MigrateOptions) -> int:
     options.check()
     stop = Stop()
     with _migrator(options, stop) as migrator:
+        if options.verify:
+            migrator.check_verifiable()
         if options.rehearses:
             from rustassistant.cli.rehearsal import run_rehearsal  # imports what knows prices
 
             with stop.listening():
-                return run_rehearsal(
-                    migrator, plan=options.plan, as_json=options.as_json, quiet=options.quiet
-                )
+                return run_rehearsal(migrator, options, plan=options.plan)
         if options.talks:
             say("🔄 Starting cache migration")
             for source in migrator.sources:
@@ -150,7 +138,7 @@ def _migrator(options: MigrateOptions, stop: Stop) -> CacheMigrator:
     if options.retry_failed is not None:
         from rustassistant.runs import failed_in
 
-        run = failed_in(options.destination, options.retry_failed)
+        run = failed_in(database_at(options.destination), options.retry_failed)
         sources, only = sources or run.sources, run.paths
     settings: dict[str, Any] = {
         "selection": options.selection,
@@ -187,27 +175,19 @@ def _back_up(migrator: CacheMigrator, source: Path, options: MigrateOptions) -> 
 def _migrate(migrator: CacheMigrator, options: MigrateOptions) -> MigrationResult:
     if options.talks:
         say("\n🔄 Migrating entries...")
-    with meter("migrate", as_json=options.as_json, quiet=options.quiet, last_line=True) as shown:
-
-        def progress(now: MigrationProgress) -> None:
-            shown.update(now.done, now.total, now.failed)
-
+    with counting("migrate", options) as count:
         try:
-            result = migrator.migrate(progress)
+            result = migrator.migrate(count)
         except ConflictError as error:
             if options.as_json:
-                tell_conflicts(_conflicts_of(error), as_json=True, quiet=options.quiet)
+                tell_conflicts(_conflicts_of(error), options)
             raise
-        shown.update(result.total_entries, result.total_entries, result.total_failed)
+        count.end(result)
     if options.talks:
         say_result(migrator, result)
-    tell_failures(
-        result.failures,
-        "could not be migrated, and stay where they are",
-        as_json=options.as_json,
-    )
-    tell_conflicts(result.conflicts, as_json=options.as_json, quiet=options.quiet)
-    tell_notes(result, as_json=options.as_json, quiet=options.quiet)
+    tell_failures(result.failures, "could not be migrated, and stay where they are", options)
+    tell_conflicts(result.conflicts, options)
+    tell_notes(result.notes, options, total=result.total_notes)
     return result
 
 
@@ -220,19 +200,13 @@ def _verify(
 ) -> Verification:
     if options.talks:
         say("\n🔍 Verifying migration...")
-    with meter("verify", as_json=options.as_json, quiet=options.quiet) as shown:
-
-        def progress(now: MigrationProgress) -> None:
-            shown.update(now.done, now.total, now.failed)
-
-        verification = migrator.verify(progress)
+    with counting("verify", options, last_line=False) as count:
+        verification = migrator.verify(count)
     missed = not_compared(verification, result)
-    tell_failures(
-        missed, "can't be read any more, and could not be compared", as_json=options.as_json
-    )
+    tell_failures(missed, "can't be read any more, and could not be compared", options)
     if verification.passed:
         if options.talks and not missed:
             say("✓ Verification passed!")
     else:
-        tell_differences(verification, as_json=options.as_json)
+        tell_differences(verification, options)
     return verification

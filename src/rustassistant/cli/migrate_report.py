@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from rustassistant.cli.render import LISTED, emit, say, visible, warn
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.problems import failure_fields, warn_each
+from rustassistant.cli.render import emit, say, visible, warn
 from rustassistant.migrate import (
     CacheMigrator,
     MigrationConflict,
@@ -19,9 +21,6 @@ from rustassistant.timestamps import format_rfc3339
 
 _SMALL: Final = 2**20
 """Bytes of a database that is little more than empty tables."""
-
-_NOTES_LISTED: Final = 10
-"""Oddities that lost nothing: a few show what they are about."""
 
 
 def not_compared(
@@ -70,43 +69,24 @@ def say_others(result: MigrationResult) -> None:
             say(f"  {name}: {count}{more}")
 
 
-def tell_failures(failures: Sequence[MigrationFailure], what: str, *, as_json: bool) -> None:
-    """Name files, and why."""
-    if as_json:
-        for failure in failures:
-            emit(
-                "error",
-                file_path=failure.file_path,
-                cache_type=failure.cache_type,
-                error=failure.error,
-            )
-        return
-    if failures:
-        warn(f"\n✗ {len(failures)} {'entry' if len(failures) == 1 else 'entries'} {what}:")
-    for failure in failures[:LISTED]:
-        warn(f"  {visible(failure.file_path)}: {visible(failure.error)}")
-    _tell_rest(len(failures) - LISTED)
-
-
-def tell_conflicts(conflicts: Sequence[MigrationConflict], *, as_json: bool, quiet: bool) -> None:
+def tell_conflicts(conflicts: Sequence[MigrationConflict], audience: Audience) -> None:
     """Name entries of which there are two results, and which answers."""
-    if as_json:
+    if audience.as_json:
         for one in conflicts:
             emit("status", phase="conflict", **conflict_fields(one))
         return
-    if quiet or not conflicts:
+    if audience.quiet or not conflicts:
         return
     count = len(conflicts)
     warn(
         f"\n⚡ {count} {'entry has' if count == 1 else 'entries have'} two results; both are kept:"
     )
-    for one in conflicts[:LISTED]:
-        warn(
-            f"  {visible(one.cache_type)} of {visible(one.file_path)} in "
-            f"{visible(one.repository)}: that of {format_rfc3339(one.answers)} answers, "
-            f"not that of {format_rfc3339(one.other)}"
-        )
-    _tell_rest(count - LISTED)
+    lines = (
+        f"{one.cache_type} of {one.file_path} in {one.repository}: that of "
+        f"{format_rfc3339(one.answers)} answers, not that of {format_rfc3339(one.other)}"
+        for one in conflicts
+    )
+    warn_each(lines, count)
 
 
 def conflict_fields(one: MigrationConflict) -> dict[str, Any]:
@@ -120,39 +100,18 @@ def conflict_fields(one: MigrationConflict) -> dict[str, Any]:
     }
 
 
-def tell_notes(result: MigrationResult, *, as_json: bool, quiet: bool) -> None:
-    """Oddities that lost nothing."""
-    if as_json:
-        for path, text in result.notes:
-            emit("status", phase="note", path=path, note=text)
-        return
-    if quiet:
-        return
-    for path, text in result.notes[:_NOTES_LISTED]:
-        warn(f"  Note: {visible(path)}: {visible(text)}")
-    if result.total_notes > _NOTES_LISTED:
-        warn(f"  … and {result.total_notes - _NOTES_LISTED} more notes")
-
-
-def tell_differences(verification: Verification, *, as_json: bool) -> None:
+def tell_differences(verification: Verification, audience: Audience) -> None:
     """Entries that the destination does not give back as the source has them."""
     differences = verification.differences
-    if as_json:
+    if audience.as_json:
         for one in differences:
             emit("error", file_path=one.path, cache_type=one.cache_type, error=one.what)
         return
     warn(f"✗ Verification failed: {len(differences)} of {verification.compared} entries differ:")
-    for one in differences[:LISTED]:
-        warn(f"  {visible(one.path)}: {visible(one.what)}")
-    _tell_rest(len(differences) - LISTED)
+    warn_each((f"{one.path}: {one.what}" for one in differences), len(differences))
     warn(
         "  Hint: the source is as it was; migrate it again, into a new file if this one is damaged."
     )
-
-
-def _tell_rest(count: int) -> None:
-    if count > 0:
-        warn(f"  … and {count} more; --json lists them")
 
 
 def emit_summary(
@@ -195,8 +154,5 @@ def result_fields(result: MigrationResult) -> dict[str, Any]:
         "space_saved": result.space_saved,
         "seconds": round(result.seconds, 3),
         "conflicts": [conflict_fields(one) for one in result.conflicts],
-        "failures": [
-            {"file_path": one.file_path, "cache_type": one.cache_type, "error": one.error}
-            for one in result.failures
-        ],
+        "failures": failure_fields(result.failures),
     }

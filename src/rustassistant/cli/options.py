@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rustassistant.locations import listed
+
 
 def option(name: str, *short: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
     """An option that the environment gives too: ``RUSTASSISTANT_FOO_BAR`` for ``--foo-bar``."""
@@ -32,7 +34,7 @@ def from_environment(name: str) -> list[str] | None:
     text = os.environ.get(variable_of(name))
     if not text:
         return None
-    return text.split(os.pathsep if name in ("--source", "--from") else ",")
+    return listed(text) if name in ("--source", "--from") else text.split(",")
 
 
 Sources = Annotated[
@@ -43,7 +45,7 @@ Sources = Annotated[
         metavar="PATH",
         show_default="~/.rustassistant/cache/repos",
         help="A JSON cache: its root, one <hash8> directory, a repository, or its .rustassistant; "
-        "or a database.",
+        "a database; or JSON Lines. json:, sqlite:, v1: or jsonl: before the path says which.",
     ),
 ]
 Source = Annotated[
@@ -76,6 +78,20 @@ Quiet = Annotated[
         help="Print no progress and no report; problems still go to standard error.",
     ),
 ]
+Limit = Annotated[
+    int,
+    option("--limit", "-n", metavar="N", min=0, help="At most so many entries; 0 lists all."),
+]
+DryRemoval = Annotated[
+    bool,
+    option(
+        "--dry-run",
+        "-n",
+        help="Say how many would go, and what making them again would cost; change nothing.",
+    ),
+]
+Yes = Annotated[bool, option("--yes", "-y", help="Don't ask. Needed where nobody can be asked.")]
+Exact = Annotated[bool, option("--exact", help="Refuse results from before prompts were recorded.")]
 Jobs = Annotated[
     int | None,
     option(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from typing import Any, Final
 
-from rustassistant.cli.entries import UNKNOWN, item_fields, when
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.entries import item_fields, print_entries, tokens, when
 from rustassistant.cli.readable import counted
-from rustassistant.cli.render import emit, say, visible, warn
-from rustassistant.cli.tables import Column, Gives, say_table
-from rustassistant.errors import DamagedError, UsageError
+from rustassistant.cli.render import emit, say
+from rustassistant.cli.tables import Column, Gives
+from rustassistant.errors import UsageError
 from rustassistant.retention import list_pins, pin, unpin
 from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.views.browsing import Item
@@ -19,7 +18,6 @@ from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.selection import ALL, Selection
 
 EXIT_FAILURES: Final = 3
-_PAGE: Final = 1000
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),
@@ -34,7 +32,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class PinOptions:
+class PinOptions(Audience):
     """What the command line asked for."""
 
     database: str
@@ -42,8 +40,6 @@ class PinOptions:
     selection: Selection
     remove: bool
     list: bool
-    as_json: bool
-    quiet: bool
 
 
 def run_pin(options: PinOptions) -> int:
@@ -78,7 +74,9 @@ def run_pin(options: PinOptions) -> int:
 
 def _list(options: PinOptions, selection: Selection | None) -> int:
     with list_pins(options.database, options.targets, selection) as found:
-        shown, damaged = _print(found, as_json=options.as_json)
+        shown, damaged = print_entries(
+            found, as_json=options.as_json, fields=_fields, columns=_COLUMNS, row=_row
+        )
     if options.as_json:
         emit("summary", database=printable(options.database), entries=shown, damaged=damaged)
     elif not shown and not damaged:
@@ -86,30 +84,13 @@ def _list(options: PinOptions, selection: Selection | None) -> int:
     return EXIT_FAILURES if damaged else 0
 
 
-def _print(found: Iterator[tuple[Item, int] | DamagedError], *, as_json: bool) -> tuple[int, int]:
-    shown = damaged = 0
-    while page := list(islice(found, _PAGE)):
-        rows = []
-        for one in page:
-            if isinstance(one, DamagedError):
-                damaged += 1
-                warn(f"✗ {visible(one.message)}")
-                if as_json:
-                    emit("error", error="DamagedError", message=one.message)
-                continue
-            shown += 1
-            item, pinned_at = one
-            if as_json:
-                at = format_rfc3339(pinned_at)
-                emit("entry", **item_fields(item), pinned_at=at, reason=item.removed)
-            else:
-                rows.append(_row(item, pinned_at))
-        if rows:
-            say_table(_COLUMNS, rows)
-    return shown, damaged
+def _fields(pinned: tuple[Item, int]) -> dict[str, Any]:
+    item, pinned_at = pinned
+    return item_fields(item) | {"pinned_at": format_rfc3339(pinned_at), "reason": item.removed}
 
 
-def _row(item: Item, pinned_at: int) -> tuple[str, ...]:
+def _row(pinned: tuple[Item, int]) -> tuple[str, ...]:
+    item, pinned_at = pinned
     return (
         str(item.id),
         when(pinned_at),
@@ -117,6 +98,6 @@ def _row(item: Item, pinned_at: int) -> tuple[str, ...]:
         item.file_path,
         item.repository,
         item.model,
-        UNKNOWN if item.tokens_used is None else f"{item.tokens_used:,}",
+        tokens(item),
         item.removed or "",
     )

@@ -6,11 +6,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from rustassistant.cli.audience import Audience
 from rustassistant.cli.readable import counted, duration, percent, size
 from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
-from rustassistant.cli.stopping import Stop
+from rustassistant.cli.stopping import Stop, cut_short
 from rustassistant.cli.tables import Column, say_table
-from rustassistant.errors import InterruptedRunError
 from rustassistant.stores.base import printable
 from rustassistant.tuning import (
     Estimate,
@@ -34,28 +34,19 @@ _ESTIMATES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class CommandOptions:
+class CommandOptions(Audience):
     """What the command line asked for."""
 
     database: str
     how: RecompressOptions
     dry_run: bool
     jobs: int | None
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
+@cut_short("interrupted; every result can be read")
 def run_recompress(options: CommandOptions) -> int:
     """Estimate, or rewrite and tell; return the exit code."""
-    try:
-        return _estimate(options) if options.dry_run else _rewrite(options)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted; every result can be read") from None
+    return _estimate(options) if options.dry_run else _rewrite(options)
 
 
 def _rewrite(options: CommandOptions) -> int:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from rustassistant.cli.migrate_report import (
-    result_fields,
-    say_others,
-    tell_conflicts,
-    tell_failures,
-    tell_notes,
-)
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.counting import counting
+from rustassistant.cli.migrate_report import result_fields, say_others, tell_conflicts
+from rustassistant.cli.problems import tell_failures, tell_notes
 from rustassistant.cli.readable import counted, dollars, duration
-from rustassistant.cli.render import emit, meter, say, visible
-from rustassistant.migrate import CacheMigrator, MigrationProgress, Rehearsal, Spending
+from rustassistant.cli.render import emit, say, visible
+from rustassistant.migrate import CacheMigrator, Rehearsal, Spending
 from rustassistant.pricing import Cost, Prices
 from rustassistant.spending import MonthlyPrices, bill
 from rustassistant.stores.base import printable
@@ -32,31 +29,26 @@ class _Bill(NamedTuple):
     seconds: float
 
 
-def run_rehearsal(migrator: CacheMigrator, *, plan: str | None, as_json: bool, quiet: bool) -> int:
+def run_rehearsal(migrator: CacheMigrator, audience: Audience, *, plan: str | None) -> int:
     """Find out, tell, and return the exit code of the real run, as far as it can be known."""
-    talks = not (as_json or quiet)
-    if talks:
+    if audience.talks:
         say("🔎 Rehearsing the migration: nothing is written")
         for source in migrator.sources:
             say(f"  Source: {visible(printable(source))}")
         say(f"  Destination: {visible(printable(migrator.destination))}\n")
-    with meter("rehearse", as_json=as_json, quiet=quiet, last_line=True) as shown:
-
-        def progress(now: MigrationProgress) -> None:
-            shown.update(now.done, now.total, now.failed)
-
-        rehearsal = migrator.rehearse(progress) if plan is None else migrator.plan(plan, progress)
+    with counting("rehearse", audience) as count:
+        rehearsal = migrator.rehearse(count) if plan is None else migrator.plan(plan, count)
         result = rehearsal.result
-        shown.update(result.total_entries, result.total_entries, result.total_failed)
+        count.end(result)
     bill = _bill(rehearsal.spent)
-    if talks:
+    if audience.talks:
         _say(rehearsal, bill)
         if plan is not None:
             say(f"\n📋 The plan is in {visible(plan)}; carry it out with --apply {visible(plan)}")
-    tell_failures(result.failures, "would fail", as_json=as_json)
-    tell_conflicts(result.conflicts, as_json=as_json, quiet=quiet)
-    tell_notes(result, as_json=as_json, quiet=quiet)
-    if as_json:
+    tell_failures(result.failures, "would fail", audience)
+    tell_conflicts(result.conflicts, audience)
+    tell_notes(result.notes, audience, total=result.total_notes)
+    if audience.as_json:
         emit(
             "summary",
             dry_run=True,

@@ -6,27 +6,21 @@ import time
 from dataclasses import dataclass
 
 from rustassistant.backups import Kind, Restoration, restore
-from rustassistant.cli.backup import interruptible
+from rustassistant.cli.audience import Audience
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.render import emit, meter, say, visible
+from rustassistant.cli.stopping import interruptible
 from rustassistant.stores.base import printable
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreOptions:
+class RestoreOptions(Audience):
     """What the command line asked for."""
 
     backup: str
     to: str
     force: bool
     outside_links: bool
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
 def run_restore(options: RestoreOptions) -> int:

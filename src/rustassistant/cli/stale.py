@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rustassistant.cli.audience import Audience
 from rustassistant.cli.entries import UNKNOWN
 from rustassistant.cli.readable import counted, dollars, size
 from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
+from rustassistant.cli.stopping import cut_short
 from rustassistant.cli.tables import Column, Gives, say_table
 from rustassistant.configuration import load
-from rustassistant.errors import InterruptedRunError
 from rustassistant.inspection import FileState, Staleness, look_for_stale
 from rustassistant.inspection.stale import RepositoryStaleness, Unused
 from rustassistant.pricing import Split
@@ -29,31 +30,27 @@ _MEANING: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class StaleOptions:
+class StaleOptions(Audience):
     """What the command line asked for."""
 
     database: str
     selection: Selection
     at: str | None
-    as_json: bool
-    quiet: bool
 
 
 def run_stale(options: StaleOptions) -> int:
     """Look and tell; return 3 if files or entries could not be read."""
-    try:
-        with meter("stale", as_json=options.as_json, quiet=options.quiet) as shown:
-            found = look_for_stale(
-                options.database,
-                load(),
-                selection=options.selection,
-                at=options.at,
-                progress=shown.update,
-            )
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; nothing was changed", hint="--repo looks at one repository alone."
-        ) from None
+    with (
+        cut_short("interrupted; nothing was changed", hint="--repo looks at one repository alone."),
+        meter("stale", as_json=options.as_json, quiet=options.quiet) as shown,
+    ):
+        found = look_for_stale(
+            options.database,
+            load(),
+            selection=options.selection,
+            at=options.at,
+            progress=shown.update,
+        )
     _warn(found)
     if options.as_json:
         emit("summary", **_fields(found))

@@ -1,4 +1,5 @@
-"""Ctrl-C as a request: the batch at hand is finished, the next not begun."""
+"""Ctrl-C: as a request, so that the batch at hand is finished and the next not begun; or as an end,
+which is told with what is safe by then."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rustassistant.cli.render import warn
+from rustassistant.errors import InterruptedRunError
 
 
 class Stop:
@@ -38,3 +40,23 @@ class Stop:
             raise KeyboardInterrupt
         self.asked = True
         warn("\nStopping after this batch; once more to stop at once.")
+
+
+@contextmanager
+def cut_short(message: str, *, hint: str | None = None) -> Iterator[None]:
+    """Where Ctrl-C ends what is within, say so in these words."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(message, hint=hint) from None
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Ctrl-C, and being asked to end, undo what was begun, and are told."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cut_short(message, hint="Run the same command again."):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

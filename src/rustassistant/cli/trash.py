@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
-from rustassistant.cli.entries import UNKNOWN, item_fields, when
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.entries import item_fields, print_entries, tokens, when
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.remaking import agreed, remaking_fields, remaking_of, remaking_text, worth
-from rustassistant.cli.render import emit, meter, say, visible, warn
+from rustassistant.cli.render import emit, meter, say
 from rustassistant.cli.stopping import Stop
-from rustassistant.cli.tables import Column, Gives, say_table
-from rustassistant.errors import DamagedError, InterruptedRunError, UsageError
+from rustassistant.cli.tables import Column, Gives
+from rustassistant.errors import InterruptedRunError, UsageError
 from rustassistant.quantities import parse_age
 from rustassistant.retention import Chosen, empty, look_into_trash, restore
 from rustassistant.stores.base import printable
@@ -24,7 +23,6 @@ from rustassistant.transfer.selection import ALL, Selection
 
 EXIT_DECLINED: Final = 1
 EXIT_FAILURES: Final = 3
-_PAGE: Final = 1000
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),
@@ -40,7 +38,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class TrashOptions:
+class TrashOptions(Audience):
     """What the command line asked for; ``limit`` 0 means all."""
 
     database: str
@@ -52,13 +50,6 @@ class TrashOptions:
     limit: int = 0
     dry_run: bool = False
     yes: bool = False
-    as_json: bool = False
-    quiet: bool = False
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
     def chosen(self) -> Chosen:
         """What of the trash is meant. Raises UsageError for an age that is none."""
@@ -73,7 +64,9 @@ def run_list(options: TrashOptions) -> int:
     """Print what is in the trash; return 3 if some of it is damaged."""
     chosen = options.chosen()
     with look_into_trash(options.database, chosen, limit=options.limit or None) as found:
-        shown, damaged = _print(found.entries, as_json=options.as_json)
+        shown, damaged = print_entries(
+            found.entries, as_json=options.as_json, fields=_fields, columns=_COLUMNS, row=_row
+        )
         total, stored = found.size
         if options.as_json:
             emit(
@@ -95,30 +88,9 @@ def run_list(options: TrashOptions) -> int:
     return EXIT_FAILURES if damaged else 0
 
 
-def _print(entries: Iterator[Trashed | DamagedError], *, as_json: bool) -> tuple[int, int]:
-    """How many were printed, and how many could not be read."""
-    shown = damaged = 0
-    while page := list(islice(entries, _PAGE)):
-        rows = []
-        for one in page:
-            if isinstance(one, DamagedError):
-                damaged += 1
-                warn(f"✗ {visible(one.message)}")
-                if as_json:
-                    emit("error", error="DamagedError", message=one.message)
-                continue
-            shown += 1
-            if as_json:
-                emit("entry", **item_fields(one.item), **_removed(one))
-            else:
-                rows.append(_row(one))
-        if rows:
-            say_table(_COLUMNS, rows)
-    return shown, damaged
-
-
-def _removed(one: Trashed) -> dict[str, Any]:
-    return {"reason": one.item.removed, "removed_at": format_rfc3339(one.removed_at)}
+def _fields(one: Trashed) -> dict[str, Any]:
+    removed_at = format_rfc3339(one.removed_at)
+    return item_fields(one.item) | {"reason": one.item.removed, "removed_at": removed_at}
 
 
 def _row(one: Trashed) -> tuple[str, ...]:
@@ -131,7 +103,7 @@ def _row(one: Trashed) -> tuple[str, ...]:
         item.file_path,
         item.repository,
         item.model,
-        UNKNOWN if item.tokens_used is None else f"{item.tokens_used:,}",
+        tokens(item),
         str(item.stored_bytes),
     )
 

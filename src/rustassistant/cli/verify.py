@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from rustassistant.cli.audience import Audience
+from rustassistant.cli.counting import counting
 from rustassistant.cli.places import home
-from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
-from rustassistant.cli.stopping import Stop
-from rustassistant.errors import InterruptedRunError
-from rustassistant.results import MigrationProgress, Verification
+from rustassistant.cli.problems import warn_each
+from rustassistant.cli.render import emit, say, visible, warn
+from rustassistant.cli.stopping import Stop, cut_short
+from rustassistant.results import Verification
 from rustassistant.stores.base import printable
 from rustassistant.verification import CacheVerifier, Resumption
 
@@ -19,7 +21,7 @@ EXIT_DIFFERENCES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyOptions:
+class VerifyOptions(Audience):
     """What the command line asked for."""
 
     sources: tuple[str, ...]
@@ -28,24 +30,11 @@ class VerifyOptions:
     seed: int | None
     fresh: bool
     jobs: int | None
-    as_json: bool
-    quiet: bool
-
-    @property
-    def talks(self) -> bool:
-        """Whether people read along."""
-        return not (self.as_json or self.quiet)
 
 
+@cut_short("interrupted; nothing was changed")
 def run_verification(options: VerifyOptions) -> int:
     """Compare, tell what was found, return the exit code."""
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted; nothing was changed") from None
-
-
-def _run(options: VerifyOptions) -> int:
     stop = Stop()
     verifier = CacheVerifier(
         options.sources,
@@ -64,16 +53,9 @@ def _run(options: VerifyOptions) -> int:
     if not options.fresh:
         _tell_resumption(verifier.resume(), options)
     started = time.monotonic()
-    with (
-        stop.listening(),
-        meter("verify", as_json=options.as_json, quiet=options.quiet, last_line=True) as shown,
-    ):
-
-        def progress(now: MigrationProgress) -> None:
-            shown.update(now.done, now.total, now.failed)
-
+    with stop.listening(), counting("verify", options) as count:
         try:
-            verification = verifier.verify(progress)
+            verification = verifier.verify(count)
         finally:
             if verifier.progress_problem:
                 warn(
@@ -123,10 +105,7 @@ def _tell_problems(verification: Verification, options: VerifyOptions) -> None:
             noun = "entry" if len(problems) == 1 else "entries"
             verb = what if what != "differ" or len(problems) > 1 else "differs"
             warn(f"\n✗ {len(problems)} {noun} {verb}:")
-            for path, _, text in problems[:LISTED]:
-                warn(f"  {visible(path)}: {visible(text)}")
-            if len(problems) > LISTED:
-                warn(f"  … and {len(problems) - LISTED} more; --json lists them")
+            warn_each((f"{path}: {text}" for path, _, text in problems), len(problems))
 
 
 def _say_result(

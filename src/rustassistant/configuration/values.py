@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rustassistant.locations import listed, parted
 from rustassistant.quantities import SIZE_FORM, parse_size
 
 _SHOWN: Final = 60
@@ -103,20 +103,22 @@ def paths() -> Kind:
             raise ValueError
         return tuple(map(_text, values))
 
-    return Kind("a path, or a list of paths", read, lambda text: text.split(os.pathsep))
+    return Kind("a path, or a list of paths", read, listed)
 
 
 def located(value: str, directory: Path) -> str:
     """A path of the configuration: ``~`` is the home, a relative one starts at ``directory``.
 
-    Addresses such as ``https://…`` stay as they are.
+    A scheme before it stays, as in ``v1:PATH``; addresses such as ``https://…`` stay as they are.
     """
     if "://" in value:
         return value
+    place = parted(value)
     try:
-        return str(directory / Path(value).expanduser())
+        path = directory / Path(place.path).expanduser()
     except RuntimeError:  # no such user: then it is a name like any other
-        return str(directory / value)
+        path = directory / place.path
+    return str(place._replace(path=str(path)))
 
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:

@@ -42,10 +42,11 @@ def backup(
     from rustassistant.cli.backup import BackupOptions, chosen, run_backup
     from rustassistant.cli.places import default_destination
     from rustassistant.cli.render import errors_told
+    from rustassistant.locations import parted
 
     with errors_told(as_json=as_json):
         options = BackupOptions(
-            place=chosen(context, source, destination) or default_destination(),
+            place=parted(chosen(context, source, destination) or default_destination()).path,
             to=to,
             as_json=as_json,
             quiet=quiet,

@@ -55,12 +55,12 @@ def check(
 ) -> None:
     """Look over all that the database holds: pages, indices, digests, relations, sums."""
     from rustassistant.cli.check import CheckOptions, run_check
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
         options = CheckOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             repair=repair,
             sources=tuple(sources or from_environment("--from") or ()),
             keep_copy=not no_backup,

@@ -22,9 +22,9 @@ process, 130 interrupted."""
 def compact(destination: Destination = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Rewrite the database without gaps, so that the room of what was deleted is free again."""
     from rustassistant.cli.compact import run_compact
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
-        database = default_destination() if destination is None else destination
+        database = database_at(destination)
         raise typer.Exit(run_compact(database, as_json=as_json, quiet=quiet))

@@ -35,10 +35,10 @@ def compression(
 ) -> None:
     """Show how well results are compressed, and what other levels and dictionaries would give."""
     from rustassistant.cli.compression import run_compression
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
-        database = default_destination() if destination is None else destination
+        database = database_at(destination)
         code = run_compression(database, sample_size, as_json=as_json, quiet=quiet)
         raise typer.Exit(code)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import Destination, Json, Quiet, option
 
 EXAMPLES: Final = """\b
@@ -37,6 +37,7 @@ class Policy(StrEnum):
     VALUE = "value"
 
 
+@filtered
 def evict(
     max_size: Annotated[
         str | None,
@@ -74,40 +75,22 @@ def evict(
         ),
     ] = False,
     yes: Annotated[bool, option("--yes", "-y", help="With --now: don't ask.")] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     destination: Destination = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Put entries into the trash until what is left fits a size."""
     from rustassistant.cli.evict import EvictOptions, run_evict
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
         options = EvictOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             max_size=max_size,
             policy=str(policy),
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             dry_run=dry_run,
             now=now,
             yes=yes,

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from rustassistant.cli import filters
-from rustassistant.cli.options import Destination, Json, from_environment, option
+from rustassistant.cli.options import Destination, Exact, Json, from_environment, option
 
 EXAMPLES: Final = """\b
 Examples:
@@ -41,23 +41,20 @@ def explain(
         int | None,
         option("--schema-version", metavar="N", help="Ask for a result in this form."),
     ] = None,
-    exact: Annotated[
-        bool,
-        option("--exact", help="Refuse results from before prompts were recorded."),
-    ] = False,
+    exact: Exact = False,
     repositories: filters.Repositories = None,
     destination: Destination = None,
     as_json: Json = False,
 ) -> None:
     """Say whether a file would be a hit, and if not, what differs and what it costs."""
     from rustassistant.cli.explain import ExplainOptions, run_explain
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.inspection.explain import Wanted
 
     with errors_told(as_json=as_json):
         options = ExplainOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             file=file,
             types=tuple(types or from_environment("--type") or ()),
             repositories=tuple(repositories or from_environment("--repo") or ()),

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import Jobs, Json, Policy, Quiet, option
 
 EXAMPLES: Final = """\b
@@ -43,6 +43,7 @@ class Format(StrEnum):
     V1 = "v1"
 
 
+@filtered
 def export(
     destination: Annotated[
         str,
@@ -105,15 +106,7 @@ def export(
         bool,
         option("--dry-run", "-n", help="Only compare, and say what would be done."),
     ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     jobs: Jobs = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -131,17 +124,7 @@ def export(
             every=every,
             on_conflict=on_conflict,
             dry_run=dry_run,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             jobs=jobs,
             as_json=as_json,
             quiet=quiet,

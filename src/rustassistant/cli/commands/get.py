@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli.options import Destination, Json, option
+from rustassistant.cli.options import Destination, Exact, Json, option
 
 EXAMPLES: Final = """\b
 Examples:
@@ -53,27 +53,24 @@ def get(
         int | None,
         option("--schema-version", metavar="N", help="Only a result in this form."),
     ] = None,
-    exact: Annotated[
-        bool,
-        option("--exact", help="Refuse results from before prompts were recorded."),
-    ] = False,
+    exact: Exact = False,
     destination: Destination = None,
     as_json: Json = False,
 ) -> None:
     """Print the cached result for a file's content."""
     from rustassistant.cli.get import GetOptions, run_get
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
-    options = GetOptions(
-        cache_type=cache_type,
-        content=content,
-        model=model,
-        prompt_hash=prompt_hash,
-        schema_version=schema_version,
-        exact=exact,
-        database=default_destination() if destination is None else destination,
-        as_json=as_json,
-    )
     with errors_told(as_json=as_json):
+        options = GetOptions(
+            cache_type=cache_type,
+            content=content,
+            model=model,
+            prompt_hash=prompt_hash,
+            schema_version=schema_version,
+            exact=exact,
+            database=database_at(destination),
+            as_json=as_json,
+        )
         raise typer.Exit(run_get(options))

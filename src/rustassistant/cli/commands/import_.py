@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import (
     Destination,
     Jobs,
@@ -29,6 +29,7 @@ Exit codes: 0 all done, 1 failed, 2 wrong usage, 3 some lines failed, 5 conflict
 fail, 10 no such file, 11 the database is locked by another process, 130 interrupted."""
 
 
+@filtered
 def import_(
     source: Annotated[
         str,
@@ -46,15 +47,7 @@ def import_(
         bool,
         option("--dry-run", "-n", help="Read everything and say what would become of it."),
     ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     jobs: Jobs = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -70,17 +63,7 @@ def import_(
             destination=default_destination() if destination is None else destination,
             on_conflict=on_conflict,
             dry_run=dry_run,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             jobs=jobs,
             as_json=as_json,
             quiet=quiet,

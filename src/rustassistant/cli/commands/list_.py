@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
-from rustassistant.cli.options import Destination, Json, option
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
+from rustassistant.cli.options import Destination, Json, Limit, option
 
 EXAMPLES: Final = """\b
 Examples:
@@ -34,43 +34,23 @@ class Sort(StrEnum):
     FILE = "file"
 
 
+@filtered
 def list_(
     destination: Destination = None,
     sort: Annotated[Sort, option("--sort", help="What comes first.")] = Sort.NEWEST,
-    limit: Annotated[
-        int,
-        option("--limit", "-n", metavar="N", min=0, help="At most so many entries; 0 lists all."),
-    ] = 50,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    limit: Limit = 50,
+    chosen: Filters = NO_FILTERS,
     as_json: Json = False,
 ) -> None:
     """List entries, one a line."""
     from rustassistant.cli.listing import ListOptions, run_list
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
         options = ListOptions(
-            database=default_destination() if destination is None else destination,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            database=database_at(destination),
+            selection=chosen.selection(),
             order=str(sort),
             limit=limit,
             as_json=as_json,

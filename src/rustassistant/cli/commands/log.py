@@ -28,9 +28,9 @@ def log(
 ) -> None:
     """Show what runs did to the database: when, from where, how many, and what failed."""
     from rustassistant.cli.log import run_log
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
-        database = default_destination() if destination is None else destination
+        database = database_at(destination)
         raise typer.Exit(run_log(database, run, as_json=as_json))

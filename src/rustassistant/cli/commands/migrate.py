@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import (
     Destination,
     Jobs,
@@ -29,6 +29,7 @@ Examples:
   rustassistant cache migrate --json --quiet | tail -n 1
 \b
 Run it again at any time: what is there already is left alone. The source is never written to.
+As v1:PATH the destination is the Rust program's own database, which keeps less than ours.
 Each option reads an environment variable too (--source: RUSTASSISTANT_SOURCE, and so on), and
 config.toml; RUSTASSISTANT_HOME moves ~/.rustassistant.
 \b
@@ -53,6 +54,7 @@ def _beside_apply(context: typer.Context) -> tuple[str, ...]:
     )
 
 
+@filtered
 def migrate(
     context: typer.Context,
     source: Sources = None,
@@ -128,15 +130,7 @@ def migrate(
             help="Read all files again, also those that by size, times and inode have not changed.",
         ),
     ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     log: Annotated[
         str | None,
         option("--log", metavar="FILE", help="Append a JSON line for each entry and its outcome."),
@@ -169,17 +163,7 @@ def migrate(
             on_conflict=on_conflict,
             dedup=dedup,
             checksum=checksum,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             log=log,
             jobs=jobs,
             level=level,

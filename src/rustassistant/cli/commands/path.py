@@ -22,9 +22,9 @@ Exit codes: 0 done, whether or not there is such a database, 2 wrong usage."""
 def path(destination: Destination = None, as_json: Json = False) -> None:
     """Print where the database lies."""
     from rustassistant.cli.init import run_path
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
-        database = default_destination() if destination is None else destination
+        database = database_at(destination)
         raise typer.Exit(run_path(database, as_json=as_json))

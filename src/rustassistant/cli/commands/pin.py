@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import Destination, Json, Quiet, option
 
 EXAMPLES: Final = """\b
@@ -25,6 +25,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some listed entries are damaged, 
 entry or file, 11 locked by another process."""
 
 
+@filtered
 def pin(
     targets: Annotated[
         list[str] | None,
@@ -37,39 +38,21 @@ def pin(
     list_: Annotated[
         bool, option("--list", "-l", help="Show what is pinned, or what of these is.")
     ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     destination: Destination = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Keep entries from being evicted or cleared."""
     from rustassistant.cli.pin import PinOptions, run_pin
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
 
     with errors_told(as_json=as_json):
         options = PinOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             targets=tuple(targets or ()),
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             remove=remove,
             list=list_,
             as_json=as_json,

@@ -60,14 +60,14 @@ def recompress(
     quiet: Quiet = False,
 ) -> None:
     """Compress all results anew, harder or with better dictionaries, while others go on."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.recompress import CommandOptions, run_recompress
     from rustassistant.cli.render import errors_told
     from rustassistant.tuning import RecompressOptions
 
     with errors_told(as_json=as_json):
         options = CommandOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             how=RecompressOptions(
                 level=level,
                 train=train,

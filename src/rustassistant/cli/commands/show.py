@@ -34,13 +34,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an entry: all fields, its cost and uses, where it lay, and its result."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.cli.show import ShowOptions, run_show
 
     with errors_told(as_json=as_json):
         options = ShowOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             target=target,
             cache_type=cache_type,
             raw=raw,

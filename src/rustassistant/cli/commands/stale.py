@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import Destination, Json, Quiet, option
 
 EXAMPLES: Final = """\b
@@ -26,6 +26,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some files or entries can't be re
 database or repository, 130 interrupted."""
 
 
+@filtered
 def stale(
     destination: Destination = None,
     at: Annotated[
@@ -36,37 +37,19 @@ def stale(
             help="Where the one repository that --repo names lies now.",
         ),
     ] = None,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Count entries about current, changed and deleted files, and models no longer used."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.cli.stale import StaleOptions, run_stale
 
     with errors_told(as_json=as_json):
         options = StaleOptions(
-            database=default_destination() if destination is None else destination,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            database=database_at(destination),
+            selection=chosen.selection(),
             at=at,
             as_json=as_json,
             quiet=quiet,

@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import Destination, Json
 
 EXAMPLES: Final = """\b
@@ -23,38 +23,21 @@ of the month: yours from config.toml, else those of the package genai-prices, el
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 damaged, 10 no such database."""
 
 
+@filtered
 def status(
     destination: Destination = None,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     as_json: Json = False,
 ) -> None:
     """Show what there is, what it cost, what hits have saved, and this month's budget."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.cli.status import StatusOptions, run_status
 
     with errors_told(as_json=as_json):
         options = StatusOptions(
-            database=default_destination() if destination is None else destination,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            database=database_at(destination),
+            selection=chosen.selection(),
             as_json=as_json,
         )
         raise typer.Exit(run_status(options))

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
 from rustassistant.cli.options import Json, Quiet, option
 
 EXAMPLES: Final = """\b
@@ -37,6 +37,7 @@ class Resolve(StrEnum):
     FAIL = "fail"
 
 
+@filtered
 def sync(
     a: Annotated[
         str, typer.Argument(metavar="A", help="A JSON cache, or a database.", show_default=False)
@@ -87,15 +88,7 @@ def sync(
         bool,
         option("--watch", "-w", help="Go on until Ctrl-C: changes arrive within two seconds."),
     ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -113,17 +106,7 @@ def sync(
             forget=forget,
             dry_run=dry_run,
             watch=watch,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             as_json=as_json,
             quiet=quiet,
         )

@@ -7,9 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli import filters
 from rustassistant.cli.configured import Commands
-from rustassistant.cli.options import Destination, Json, Quiet, option
+from rustassistant.cli.filters import NO_FILTERS, Filters, filtered
+from rustassistant.cli.options import Destination, DryRemoval, Json, Limit, Quiet, Yes, option
 
 _LIST_EXAMPLES: Final = """\b
 Examples:
@@ -67,44 +67,24 @@ OlderThan = Annotated[
 ]
 
 
+@filtered
 def list_(
     reason: Why = None,
     older_than: OlderThan = None,
-    limit: Annotated[
-        int,
-        option("--limit", "-n", metavar="N", min=0, help="At most so many entries; 0 lists all."),
-    ] = 50,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    limit: Limit = 50,
+    chosen: Filters = NO_FILTERS,
     destination: Destination = None,
     as_json: Json = False,
 ) -> None:
     """List what is in the trash, the last removed first."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.cli.trash import TrashOptions, run_list
 
     with errors_told(as_json=as_json):
         options = TrashOptions(
-            database=default_destination() if destination is None else destination,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            database=database_at(destination),
+            selection=chosen.selection(),
             reason=reason and str(reason),
             older_than=older_than,
             limit=limit,
@@ -113,6 +93,7 @@ def list_(
         raise typer.Exit(run_list(options))
 
 
+@filtered
 def restore(
     ids: Annotated[
         list[int] | None,
@@ -123,39 +104,21 @@ def restore(
     everything: Annotated[
         bool, option("--all", help="Everything but what was superseded.")
     ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    chosen: Filters = NO_FILTERS,
     destination: Destination = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Let entries in the trash answer again."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.cli.trash import TrashOptions, run_restore
 
     with errors_told(as_json=as_json):
         options = TrashOptions(
-            database=default_destination() if destination is None else destination,
+            database=database_at(destination),
             ids=tuple(ids or ()),
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            selection=chosen.selection(),
             reason=reason and str(reason),
             older_than=older_than,
             everything=everything,
@@ -165,52 +128,26 @@ def restore(
         raise typer.Exit(run_restore(options))
 
 
+@filtered
 def empty(
     reason: Why = None,
     older_than: OlderThan = None,
-    dry_run: Annotated[
-        bool,
-        option(
-            "--dry-run",
-            "-n",
-            help="Say how many would go, and what making them again would cost; change nothing.",
-        ),
-    ] = False,
-    yes: Annotated[
-        bool, option("--yes", "-y", help="Don't ask. Needed where nobody can be asked.")
-    ] = False,
-    types: filters.Types = None,
-    repositories: filters.Repositories = None,
-    include: filters.Include = None,
-    exclude: filters.Exclude = None,
-    providers: filters.Providers = None,
-    models: filters.Models = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    min_tokens: filters.MinTokens = None,
+    dry_run: DryRemoval = False,
+    yes: Yes = False,
+    chosen: Filters = NO_FILTERS,
     destination: Destination = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Delete what is in the trash for good. Asks first."""
-    from rustassistant.cli.places import default_destination
+    from rustassistant.cli.places import database_at
     from rustassistant.cli.render import errors_told
     from rustassistant.cli.trash import TrashOptions, run_empty
 
     with errors_told(as_json=as_json):
         options = TrashOptions(
-            database=default_destination() if destination is None else destination,
-            selection=filters.selection_of(
-                types=types,
-                repositories=repositories,
-                include=include,
-                exclude=exclude,
-                providers=providers,
-                models=models,
-                since=since,
-                until=until,
-                min_tokens=min_tokens,
-            ),
+            database=database_at(destination),
+            selection=chosen.selection(),
             reason=reason and str(reason),
             older_than=older_than,
             dry_run=dry_run,
