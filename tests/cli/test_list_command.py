@@ -116,7 +116,7 @@ def test_what_is_in_the_trash_is_not_listed(listed: Run, filled: Filled) -> None
 
 
 def test_damaged_entry_is_named_and_hides_no_other(listed: Run, four: Filled) -> None:
-    four.execute("UPDATE files SET path = CAST(x'7372632fff2e7273' AS TEXT) WHERE path = 'src/b.rs'")
+    four.execute("UPDATE files SET path = CAST(x'73ff2e7273' AS TEXT) WHERE path = 'src/b.rs'")
     for order in ("newest", "file"):
         ran = listed("--json", "--sort", order)
         assert ran.code == 3
