@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rustassistant.errors import (
     UnsuitableResultError,
     UsageError,
 )
+from rustassistant.retention.trashcan import Chosen, restore
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.sqlite import SqliteStore
 from support import as_nobody, sample_entry
@@ -73,7 +75,7 @@ def test_what_was_set_is_got_with_all_that_was_said_of_it(cache: AnalysisCache) 
     got = cache.get(**ASKED)
     assert got is not None
     assert got.result == {"a": [1, None]}
-    assert got.text == b'{\n    "a": [\n      1,\n      null\n    ]\n  }'
+    assert got.text == b'{"a":[1,null]}'
     assert (got.type, got.repository, got.file_path) == ("docs", "/r", "a.py")
     assert got.file_hash == hashlib.sha256(b"text").hexdigest()
     assert got.file_size == before
@@ -189,6 +191,51 @@ def test_among_very_many_with_one_content_the_right_one_answers(cache: AnalysisC
         assert got is not None
         assert got.result == expected
     assert cache.get(**asked, model="m2") is None
+
+
+@pytest.mark.parametrize("named", [{}, {"repository": "/r"}, {"file_path": "a.py"}])
+def test_newest_of_very_many_about_one_file_answers(
+    cache: AnalysisCache, named: dict[str, Any]
+) -> None:
+    for number in [*range(20, 40), *range(20)]:
+        words = SET | {"model": f"m{number}", "analyzed_at": number + 1}
+        cache.set(**words, result=number)
+    for words in (named, {"repository": "/r", "file_path": "a.py"}):
+        got = cache.get(type="docs", content="text", prompt="why?", **words)
+        assert got is not None
+        assert got.result == 39
+
+
+def test_newest_of_very_many_that_came_back_from_the_trash_answers(
+    cache: AnalysisCache, database: Path
+) -> None:
+    for number in range(12):
+        cache.set(**SET, result=number)
+    assert restore(database, Chosen(reason="superseded")) == 11
+    got = cache.get(**ASKED, repository="/r", file_path="a.py")
+    assert got is not None
+    assert got.result == 11
+    again = cache.get_or_compute(**SET, compute=lambda: pytest.fail("paid for again"))
+    assert again.result == 11
+
+
+def test_entry_with_the_prompt_is_preferred_to_very_many_newer_ones_from_before_prompts(
+    cache: AnalysisCache, database: Path
+) -> None:
+    cache.set(**SET, result="right", analyzed_at=1)
+    old = [
+        sample_entry(
+            repository="/r", file_path="a.py", prompt_hash=None, schema_version=number,
+            model="m", result=b"%d" % number,
+            file_hash=hashlib.sha256(b"text").digest(),
+        )
+        for number in range(12)
+    ]  # fmt: skip
+    put(database, *old, directory=hashlib.sha256(b"/r").hexdigest()[:8])
+    assert len(list(cache)) == 13
+    got = cache.get(**ASKED, repository="/r", file_path="a.py")
+    assert got is not None
+    assert got.result == "right"
 
 
 def test_entry_from_before_prompts_answers_unless_refused(
@@ -572,6 +619,65 @@ def test_asking_with_text_that_is_none_is_refused(cache: AnalysisCache) -> None:
     assert cache.get(**ASKED) is not None
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"type": ["docs"]}, "type is a list"),
+        ({"type": None}, "type is a NoneType"),
+        ({"model": 5}, "model is a int"),
+        ({"model": Path("m")}, "model is a PosixPath"),
+        ({"prompt": None, "prompt_hash": 5}, "prompt_hash is a int"),
+        ({"provider": b"xai"}, "provider is a bytes"),
+        ({"repository": 5}, "repository is a int"),
+        ({"repository": b"/r"}, "repository is a bytes"),
+        ({"file_path": 5}, "file_path is a int"),
+        ({"file_path": b"a.py"}, "file_path is a bytes"),
+        ({"schema_version": "1"}, "schema_version"),
+        ({"schema_version": 2**63}, "schema_version"),
+        ({"schema_version": True}, "schema_version"),
+    ],
+)
+def test_words_of_wrong_types_are_refused_and_are_no_miss(
+    cache: AnalysisCache, words: dict[str, Any], reason: str
+) -> None:
+    cache.set(**SET, result=1)
+    wrong: dict[str, Any] = SET | words
+    with pytest.raises(UsageError, match=reason):
+        cache.set(**wrong, result=1)
+    with pytest.raises(UsageError, match=reason):
+        cache.get_or_compute(**wrong, compute=lambda: pytest.fail("paid for again"))
+    with pytest.raises(UsageError, match=reason):
+        cache.get(**(ASKED | words))
+    if words != {"type": None}:  # which is to leave it out, there
+        with pytest.raises(UsageError, match=reason):
+            list(cache.entries(**(ASKED | words)))
+    assert cache.get(**ASKED) is not None
+    assert (cache.statistics().hits, cache.statistics().misses) == (1, 0)
+
+
+def test_paths_may_be_given_as_paths(cache: AnalysisCache) -> None:
+    words: dict[str, Any] = SET | {"repository": Path("/r"), "file_path": Path("a.py")}
+    cache.set(**words, result=1)
+    near: dict[str, Any] = {"repository": Path("/r"), "file_path": Path("a.py")}
+    got = cache.get(**ASKED, **near)
+    assert got is not None
+    assert (got.repository, got.file_path) == ("/r", "a.py")
+    assert not cache.get_or_compute(**words, compute=lambda: pytest.fail("paid")).computed
+    assert len(list(cache.entries(**near))) == 1
+    assert cache.delete(**near) == 1
+
+
+class Kind(str, Enum):  # noqa: UP042 - as they were before there was StrEnum
+    DOCS = "docs"
+
+
+def test_names_may_be_those_of_an_enumeration(cache: AnalysisCache) -> None:
+    cache.set(**(SET | {"type": Kind.DOCS}), result=1)
+    assert [one.type for one in cache] == ["docs"]
+    assert cache.get(**(ASKED | {"type": Kind.DOCS})) is not None
+    assert len(list(cache.entries(type=Kind.DOCS))) == 1
+
+
 def test_wrong_places_are_refused_when_opened(tmp_path: Path, database: Path) -> None:
     with pytest.raises(RustAssistantError, match="is a directory"):
         AnalysisCache(tmp_path)
@@ -637,10 +743,16 @@ def test_lookup_among_thousands_with_one_content_reads_few_of_them(database: Pat
         ]
         writer.put(folder, [encode(entry, name=None, stamp=None) for entry in entries])
     steps = []
+
+    def goes_on() -> bool:
+        steps.append(1)
+        return False
+
     with AnalysisCache(database) as cache:
-        reader = cache._store._sessions.take()  # type: ignore[attr-defined]
-        reader.connection.set_progress_handler(lambda: steps.append(1), 100)
-        cache._store._sessions.give_back(reader)  # type: ignore[attr-defined]
+        sessions: Any = cache._served.store._sessions  # type: ignore[union-attr]
+        reader = sessions.take()
+        reader.connection.set_progress_handler(goes_on, 100)
+        sessions.give_back(reader)
         got = cache.get(
             type="docs", file_hash=entries[0].file_hash, repository="/r", file_path="1234.py"
         )

@@ -21,6 +21,7 @@ import apsw
 import pytest
 
 from rustassistant import AnalysisCache, CacheMigrator
+from rustassistant.cache.serving import Served
 from rustassistant.stores.sqlite import SqliteStore
 from support import Cache
 
@@ -115,14 +116,15 @@ with AnalysisCache(sys.argv[1]) as cache:
 def test_what_was_set_just_before_the_claim_was_had_is_not_paid_for_again(
     cache: AnalysisCache, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = cache._store.claim
+    assert isinstance(cache._served, Served)
+    claim = cache._served.store.claim
 
     def claim_too_late(key: bytes) -> Any:
         with AnalysisCache(database) as other:
             other.set(**SET, result="of the other")
         return claim(key)
 
-    monkeypatch.setattr(cache._store, "claim", claim_too_late)
+    monkeypatch.setattr(cache._served.store, "claim", claim_too_late)
     got = cache.get_or_compute(**SET, compute=lambda: pytest.fail("paid for again"))
     assert got.result == "of the other"
 

@@ -133,7 +133,11 @@ def test_keys_that_are_spelled_alike_are_refused(others: tuple[str, ...]) -> Non
 
 
 def test_text_of_a_kind_of_its_own_may_be_a_key() -> None:
-    assert from_text(to_text({Spelled("a"): 1, "b": 2, Spelled("c"): 3})) == {"a": 1, "b": 2, "c": 3}
+    assert from_text(to_text({Spelled("a"): 1, "b": 2, Spelled("c"): 3})) == {
+        "a": 1,
+        "b": 2,
+        "c": 3,
+    }
 
 
 def test_a_number_that_python_would_not_print_is_refused() -> None:

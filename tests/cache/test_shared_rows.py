@@ -50,3 +50,42 @@ def test_equal_result_set_again_is_listed_once(tmp_path: Path) -> None:
     opened = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     assert opened.execute("SELECT sum(entries) FROM totals").get == 2
     opened.close()
+
+
+def test_newest_answers_among_very_many_that_share_a_row(tmp_path: Path) -> None:
+    """Each file has been analysed by many models, and each analysis shares a row with others."""
+    tree = Cache(tmp_path / "repos")
+    for number in range(12):
+        for path in ("a.rs", "b.rs"):
+            year = 2040 + number if path == "b.rs" else 2026
+            tree.add(
+                path,
+                name=f"{path}.{number}.json",
+                content=b"x",
+                model=f"m{number}",
+                result=number,
+                analyzed_at=f"{year}-02-01T00:00:00+00:00",
+            )
+    database = tmp_path / "cache.db"
+    assert CacheMigrator(tree.root, database, dedup=True).migrate().total_shared == 12
+    with AnalysisCache(database) as cache:
+        asked: dict[str, Any] = {"type": "docs", "content": "x"}
+        here: dict[str, Any] = {"repository": "/home/dev/project", "file_path": "b.rs"}
+        for named in ((), ("file_path",), ("repository",), ("file_path", "repository")):
+            words = {name: here[name] for name in named}
+            got = cache.get(**asked, **words)
+            assert got is not None
+            assert (got.file_path, got.result) == ("b.rs", 11)
+
+
+def test_shared_row_answers_for_the_newest_of_its_places(tmp_path: Path) -> None:
+    tree = Cache(tmp_path / "repos")
+    for path, year, result in (("a.rs", 2026, "s"), ("b.rs", 2099, "s"), ("c.rs", 2050, "t")):
+        when = f"{year}-02-01T00:00:00+00:00"
+        tree.add(path, content=b"x", result=result, analyzed_at=when)
+    database = tmp_path / "cache.db"
+    assert CacheMigrator(tree.root, database, dedup=True).migrate().total_shared == 1
+    with AnalysisCache(database) as cache:
+        got = cache.get(type="docs", content="x", file_path="d.rs")
+        assert got is not None
+        assert (got.file_path, got.result) == ("b.rs", "s")

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
-from typing import Any, Final, ParamSpec
-from weakref import WeakSet
+from typing import Any, Final, ParamSpec, Unpack
 
 from rustassistant.cache.cached import CachedAnalysis, CacheStatistics
 from rustassistant.cache.computing import Computation
 from rustassistant.cache.decorator import Call, Subject, decorated
-from rustassistant.cache.limit import Limit
 from rustassistant.cache.results import to_text
-from rustassistant.cache.tally import Tally
-from rustassistant.cache.warning import DamagedEntryWarning, warn
-from rustassistant.cache.wording import Content, entry_of, filter_of, prompt_hash_of, required_hash
+from rustassistant.cache.serving import Served, Unserved
+from rustassistant.cache.wording import (
+    Content,
+    Path,
+    Words,
+    entry_of,
+    filter_of,
+    wanted_of,
+)
 from rustassistant.entry import Entry
-from rustassistant.errors import DamagedError, RustAssistantError, UsageError
-from rustassistant.stores import open_live
-from rustassistant.stores.live import Answer, Filter, Wanted
+from rustassistant.errors import UsageError
+from rustassistant.stores.live import Filter, Wanted
 
 PATIENCE_SECONDS: Final = 30.0
 MEMORY_BYTES: Final = 32 * 2**20
@@ -30,7 +31,6 @@ CLAIM_SECONDS: Final = 900.0
 DISABLED: Final = "RUSTASSISTANT_CACHE_DISABLED"
 _NO: Final = frozenset(("", "0", "false", "no", "off"))
 
-Path = str | os.PathLike[str]
 _P = ParamSpec("_P")
 
 
@@ -64,12 +64,13 @@ class AnalysisCache:
         disabled = os.environ.get(DISABLED, "").strip().lower() not in _NO
         self.enabled = enabled and place is not None and not disabled
         self._repository = _working_directory() if repository is None else os.fspath(repository)
-        self._claim_timeout = claim_timeout
+        self._served: Served | Unserved
         if self.enabled and place is not None:
-            self._store = open_live(os.fspath(place), patience=write_timeout, memory=memory)
-            self._tally = Tally(self._store.count)
-            self._limit = Limit(os.fspath(place).removeprefix("sqlite:"))
-            _open_caches.add(self)
+            self._served = Served(
+                place, patience=write_timeout, memory=memory, claim_timeout=claim_timeout
+            )
+        else:
+            self._served = Unserved(claim_timeout=claim_timeout)
 
     def __enter__(self) -> AnalysisCache:
         return self
@@ -79,10 +80,7 @@ class AnalysisCache:
 
     def close(self) -> None:
         """Write what was counted, close the database. The program's end does it if nobody has."""
-        if self.enabled and self in _open_caches:
-            _open_caches.discard(self)
-            self._tally.end()
-            self._store.close()
+        self._served.close()
 
     def get(
         self,
@@ -96,7 +94,7 @@ class AnalysisCache:
         schema_version: int | None = None,
         exact: bool = False,
         provider: str | None = None,
-        repository: str | None = None,
+        repository: Path | None = None,
         file_path: Path | None = None,
     ) -> CachedAnalysis | None:
         """The result for a file's content, given as text, bytes or its hash; None for a miss.
@@ -106,31 +104,22 @@ class AnalysisCache:
         ``repository`` and ``file_path`` is preferred, then the newest. A damaged entry is a miss,
         with a `DamagedEntryWarning`.
         """
-        wanted = Wanted(
-            type,
-            required_hash(content, file_hash),
-            model,
-            prompt_hash_of(prompt, prompt_hash),
-            schema_version,
-            exact,
-            provider,
-            repository,
-            None if file_path is None else os.fspath(file_path),
+        wanted = wanted_of(
+            type=type,
+            content=content,
+            file_hash=file_hash,
+            model=model,
+            prompt=prompt,
+            prompt_hash=prompt_hash,
+            schema_version=schema_version,
+            exact=exact,
+            provider=provider,
+            repository=repository,
+            file_path=file_path,
         )
-        if not self.enabled:
-            return None
-        answer = self._lookup(wanted)
-        self._tally.count(answer, wanted)
+        answer = self._served.find(wanted)
+        self._served.count(answer, wanted)
         return None if answer is None else CachedAnalysis(answer)
-
-    def _lookup(self, wanted: Wanted) -> Answer | None:
-        try:
-            return self._store.lookup(wanted)
-        except DamagedError as error:
-            warn(DamagedEntryWarning, error)
-        except UnicodeEncodeError as error:
-            raise UsageError(f"{error.object!r} is no Unicode text: {error.reason}") from None
-        return None
 
     def set(
         self,
@@ -142,7 +131,7 @@ class AnalysisCache:
         result: Any,
         content: Content | None = None,
         file_hash: str | bytes | None = None,
-        repository: str | None = None,
+        repository: Path | None = None,
         prompt: str | None = None,
         prompt_hash: str | None = None,
         schema_version: int | None = None,
@@ -157,7 +146,7 @@ class AnalysisCache:
         nanoseconds since 1970 UTC, is for results from elsewhere: the newest answers.
         Raises UnsuitableResultError for what JSON would not give back as it was.
         """
-        self._keep(
+        self._served.keep(
             self._entry(
                 type=type,
                 repository=repository,
@@ -177,13 +166,8 @@ class AnalysisCache:
             set_now=analyzed_at is None,
         )
 
-    def _entry(self, *, repository: str | None, **parts: Any) -> Entry:
+    def _entry(self, *, repository: Path | None, **parts: Any) -> Entry:
         return entry_of(repository=repository or self._repository, **parts)
-
-    def _keep(self, entry: Entry, *, set_now: bool) -> None:
-        if self.enabled:
-            self._store.put(entry, set_now=set_now)
-            self._limit.has_written()
 
     def get_or_compute(
         self,
@@ -195,7 +179,7 @@ class AnalysisCache:
         model: str,
         content: Content | None = None,
         file_hash: str | bytes | None = None,
-        repository: str | None = None,
+        repository: Path | None = None,
         prompt: str | None = None,
         prompt_hash: str | None = None,
         schema_version: int | None = None,
@@ -241,12 +225,12 @@ class AnalysisCache:
             asked.model,
             asked.prompt_hash,
             asked.schema_version,
-            exact,
+            bool(exact),
             None,
             asked.repository,
             asked.file_path,
         )
-        return Computation(_Keeper(self), wanted, make_entry, may_keep)
+        return Computation(self._served, wanted, make_entry, may_keep)
 
     def analysis(
         self,
@@ -293,114 +277,40 @@ class AnalysisCache:
 
         return lambda function: decorated(function, Call(function, prompt, ignore, root), begin)
 
-    def delete(
-        self,
-        *,
-        type: str | None = None,
-        content: Content | None = None,
-        file_hash: str | bytes | None = None,
-        model: str | None = None,
-        prompt: str | None = None,
-        prompt_hash: str | None = None,
-        schema_version: int | None = None,
-        provider: str | None = None,
-        repository: str | None = None,
-        file_path: Path | None = None,
-    ) -> int:
+    def delete(self, **words: Unpack[Words]) -> int:
         """Let the entries that `entries` would list answer no more; return how many they were.
 
         They go to the trash. At least one word must be given. Raises LockedError if somebody else
         holds the database for longer than ``write_timeout``.
         """
-        wanted = filter_of(
-            type=type,
-            content=content,
-            file_hash=file_hash,
-            model=model,
-            prompt=prompt,
-            prompt_hash=prompt_hash,
-            schema_version=schema_version,
-            provider=provider,
-            repository=repository,
-            file_path=file_path,
-        )
-        if not any(part is not None for part in wanted):
+        chosen = filter_of(**words)
+        if chosen == Filter():
             raise UsageError("nothing says what to delete", hint="Name at least a type.")
-        return self._store.remove(wanted) if self.enabled else 0
+        return self._served.remove(chosen)
 
-    def entries(
-        self,
-        *,
-        type: str | None = None,
-        content: Content | None = None,
-        file_hash: str | bytes | None = None,
-        model: str | None = None,
-        prompt: str | None = None,
-        prompt_hash: str | None = None,
-        schema_version: int | None = None,
-        provider: str | None = None,
-        repository: str | None = None,
-        file_path: Path | None = None,
-    ) -> Iterator[CachedAnalysis]:
-        """All entries, or those equal in every part that is given. Counts as no use.
+    def entries(self, **words: Unpack[Words]) -> Iterator[CachedAnalysis]:
+        """All entries, or those equal in every part that is given: ``type``, ``content`` or its
+        ``file_hash``, ``model``, ``prompt`` or ``prompt_hash``, ``schema_version``, ``provider``,
+        ``repository``, ``file_path``. Counts as no use.
 
         They are read some at a time: what is set or deleted meanwhile may or may not be among
         them. Damaged ones are left out, each with a `DamagedEntryWarning`.
         """
-        wanted = filter_of(
-            type=type,
-            content=content,
-            file_hash=file_hash,
-            model=model,
-            prompt=prompt,
-            prompt_hash=prompt_hash,
-            schema_version=schema_version,
-            provider=provider,
-            repository=repository,
-            file_path=file_path,
-        )
-        return self._entries(wanted)
-
-    def _entries(self, wanted: Filter) -> Iterator[CachedAnalysis]:
-        if not self.enabled:
-            return
-        for answer in self._store.list(wanted):
-            if isinstance(answer, DamagedError):
-                warn(DamagedEntryWarning, answer)
-            else:
-                yield CachedAnalysis(answer)
+        return self._served.list(filter_of(**words))
 
     def __iter__(self) -> Iterator[CachedAnalysis]:
-        return self._entries(Filter())
+        return self._served.list(Filter())
 
     def statistics(self) -> CacheStatistics:
         """Hits and misses of all programs, those that this one has not written yet included."""
-        if not self.enabled:
-            return CacheStatistics(0, 0, 0)
-        sums = zip(self._store.traffic(), self._tally.pending(), strict=True)
-        return CacheStatistics(*(written + pending for written, pending in sums))
+        return self._served.statistics()
 
     def flush(self) -> None:
         """Write what was counted so far, if nobody holds the database. Happens by itself."""
-        if self.enabled:
-            self._tally.flush()
-            self._store.fold()
+        self._served.flush()
 
     def __repr__(self) -> str:
-        return f"<AnalysisCache {self._store if self.enabled else 'disabled'}>"
-
-
-class _Keeper:
-    """What a computation needs of a cache, and nobody else."""
-
-    def __init__(self, cache: AnalysisCache) -> None:
-        self.enabled = cache.enabled
-        self.claim_timeout = cache._claim_timeout
-        self.find = cache._lookup
-        self.keep = cache._keep
-        if cache.enabled:
-            self.count = cache._tally.count
-            self.claim = cache._store.claim
+        return f"<AnalysisCache {self._served!r}>"
 
 
 def _working_directory() -> str:
@@ -408,19 +318,3 @@ def _working_directory() -> str:
         return os.getcwd()
     except FileNotFoundError:  # it was removed
         return os.sep
-
-
-def _close_all() -> None:
-    for cache in list(_open_caches):
-        with suppress(RustAssistantError):
-            cache.close()
-
-
-def _count_anew() -> None:
-    for cache in list(_open_caches):
-        cache._tally.begin_anew_in_child()
-
-
-_open_caches: Final[WeakSet[AnalysisCache]] = WeakSet()
-atexit.register(_close_all)
-os.register_at_fork(after_in_child=_count_anew)

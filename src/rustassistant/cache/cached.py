@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from rustassistant.cache.results import from_text
 from rustassistant.stores.live import Answer
-
-_UNREAD: Final = object()
 
 
 class CachedAnalysis:
     """A result and where it comes from. ``computed`` if it was made just now, for this call."""
 
     __slots__ = ("_answer", "_result", "computed")
+    _result: Any  # set when it is first asked for; until then copies have nothing to mistake
 
     def __init__(self, answer: Answer, *, computed: bool = False) -> None:
         self._answer = answer
-        self._result: Any = _UNREAD
         self.computed = computed
 
     @property
@@ -28,10 +26,15 @@ class CachedAnalysis:
 
     @property
     def result(self) -> Any:
-        """The result itself: read from its text when first asked for."""
-        if self._result is _UNREAD:
+        """The result itself: read from its text when first asked for.
+
+        Raises DamagedError for an integer of more than a million digits.
+        """
+        try:
+            return self._result
+        except AttributeError:
             self._result = from_text(self._answer.result)
-        return self._result
+            return self._result
 
     @property
     def type(self) -> str:
@@ -98,7 +101,11 @@ class CachedAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a computing function may return instead of the bare result, to say what it took."""
+    """What a computing function may return instead of the bare result, to say what it took.
+
+    ``tokens_used`` is a whole number, of numpy's too; what can't be kept is left out, with a
+    `NotKeptWarning`.
+    """
 
     result: Any
     tokens_used: int | None = None

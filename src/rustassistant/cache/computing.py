@@ -12,9 +12,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from rustassistant.cache.background import Background
 from rustassistant.cache.cached import CachedAnalysis, Computed
 from rustassistant.cache.results import to_text
 from rustassistant.cache.warning import NotKeptWarning, warn
+from rustassistant.cache.wording import optional_number
 from rustassistant.entry import Entry
 from rustassistant.errors import DestinationError, RustAssistantError, UsageError
 from rustassistant.stores.live import Answer, Claim, Wanted
@@ -32,6 +34,7 @@ class Keeper(Protocol):
 
     enabled: bool
     claim_timeout: float
+    background: Background
 
     def find(self, wanted: Wanted) -> Answer | None:
         """What answers; damage is a miss."""
@@ -105,8 +108,9 @@ class Computation:
             except BaseException:
                 self._release()
                 raise
-            # From here on the thread releases: it keeps the result even if this is cancelled.
-            return await asyncio.to_thread(self._keep_and_release, value)
+            # It is paid for: from here on it is kept, then released, even if this is cancelled.
+            keeping = self._keeper.background.start(lambda: self._keep_and_release(value))
+            return await asyncio.wrap_future(keeping)
 
     @contextmanager
     def _not_within_itself(self, found: Answer | None) -> Iterator[None]:
@@ -139,19 +143,30 @@ class Computation:
         return None if found is None else CachedAnalysis(found)
 
     def _made(self, value: Any) -> CachedAnalysis:
-        return CachedAnalysis(Answer.from_entry(self._entry(value)), computed=True)
+        return CachedAnalysis(Answer.from_entry(self._entry(value)[0]), computed=True)
 
-    def _entry(self, value: Any) -> Entry:
+    def _entry(self, value: Any) -> tuple[Entry, list[str]]:
+        """An entry for what was computed, and what of it can't be kept."""
         computed = value if isinstance(value, Computed) else Computed(value)
-        return self._make_entry(to_text(computed.result), computed.tokens_used)
+        tokens_used, problems = None, []
+        try:
+            tokens_used = optional_number("tokens_used", computed.tokens_used)
+        except UsageError as error:
+            problems.append(f"of a computed result it could not be kept what it took: {error}")
+        return self._make_entry(to_text(computed.result), tokens_used), problems
 
     def _keep(self, value: Any) -> CachedAnalysis:
-        entry = self._entry(value)
-        if self._may_keep is None or self._may_keep():
-            try:
+        """Keep what was paid for. Whatever goes wrong, it is returned; and warnings come last,
+        since they may be errors."""
+        entry, problems = self._entry(value)
+        try:
+            if self._may_keep is None or self._may_keep():
                 self._keeper.keep(entry, set_now=True)
-            except RustAssistantError as error:
-                warn(NotKeptWarning, f"a computed result could not be kept: {error}")
+        except Exception as error:
+            why = error if isinstance(error, RustAssistantError) else repr(error)
+            problems.append(f"a computed result could not be kept: {why}")
+        for problem in problems:
+            warn(NotKeptWarning, problem)
         return CachedAnalysis(Answer.from_entry(entry), computed=True)
 
     def _keep_and_release(self, value: Any) -> CachedAnalysis:

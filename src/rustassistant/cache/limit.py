@@ -7,7 +7,6 @@ import time
 from typing import Final
 
 from rustassistant.cache.warning import LOGGER
-from rustassistant.errors import RustAssistantError
 
 _SECONDS: Final = 5.0
 """Between two looks at the size: each reads a few sums."""
@@ -16,28 +15,42 @@ _SECONDS: Final = 5.0
 class Limit:
     """``[cache] max_size`` of ``config.toml``, or ``RUSTASSISTANT_MAX_SIZE``; none by default.
 
-    It is asked for once, at the first write. What stands in the way is logged, and stops nobody.
+    It is asked for once, at the first write, or later if it can't be read then. What stands in the
+    way is logged, and stops nobody.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._is_known = False
         self._max_size: int | None = None
-        self._next: float | None = None
+        self._next = -float("inf")
 
     def has_written(self) -> None:
         """Evict what was used longest ago if the live entries have become too large."""
         now = time.monotonic()
-        if self._next is not None and now < self._next:
+        if now < self._next:
+            return
+        self._next = now + _SECONDS
+        if not self._is_known:
+            self._ask()
+        if self._max_size is None:
             return
         try:
-            if self._next is None:
-                self._max_size = _configured()
-            self._next = now + _SECONDS if self._max_size is not None else float("inf")
-            if self._max_size is not None:
-                _keep_within(self._path, self._max_size)
-        except RustAssistantError as error:
-            self._next = now + _SECONDS
+            _keep_within(self._path, self._max_size)
+        except Exception as error:  # what was set is kept, whatever this is
             LOGGER.warning("nothing was evicted, though max_size is configured: %s", error)
+
+    def _ask(self) -> None:
+        try:
+            self._max_size = _configured()
+        except Exception as error:
+            LOGGER.warning(
+                "nothing was evicted: it can't be read whether max_size is configured: %s", error
+            )
+            return
+        self._is_known = True
+        if self._max_size is None:
+            self._next = float("inf")
 
 
 def _configured() -> int | None:

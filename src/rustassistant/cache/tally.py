@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from rustassistant.cache.warning import LOGGER
-from rustassistant.errors import LockedError, RustAssistantError
+from rustassistant.errors import LockedError
 from rustassistant.stores.live import Answer, Question, Traffic, Use, Wanted
+from rustassistant.usage import MAX_TOKENS
 
 FLUSH_SECONDS: Final = 30.0
 """The age at which counts are written."""
 
 _MANY: Final = 10_000
 """So many different ones are written at once, however young they are."""
+
+_MOST_FAILURES: Final = 10
+"""If so many in a row can't be written, it is not they that are wrong."""
 
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -39,9 +45,10 @@ class Tally:
         self._day_ends = 0
         self._uses: dict[int, tuple[int, int]] = {}
         self._traffic: dict[Question, Traffic] = {}
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ended = False
+        self._then: Callable[[], None] | None = None
 
     def count(self, answer: Answer | None, wanted: Wanted) -> None:
         """Count an answer, or that there was none."""
@@ -69,7 +76,7 @@ class Tally:
 
     def _see_to_it(self) -> None:
         if len(self._today) >= _MANY:
-            self._wake.set()
+            self._wake.put(None)
         if self._thread is None and not self._ended:
             self._start()
 
@@ -83,7 +90,9 @@ class Tally:
                     day, wanted.cache_type, wanted.model or "", wanted.repository or ""
                 )
             else:
-                sums = Traffic(hits=number, tokens_saved=number * max(0, answer.tokens_used or 0))
+                tokens = answer.tokens_used or 0
+                saved = tokens if 0 <= tokens <= MAX_TOKENS else 0
+                sums = Traffic(hits=number, tokens_saved=number * saved)
                 repository = wanted.repository or answer.repository
                 question = Question(day, answer.cache_type, answer.model, repository)
                 if answer.id:
@@ -104,11 +113,21 @@ class Tally:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._ended:
-            self._wake.wait(FLUSH_SECONDS)
-            self._wake.clear()
-            if not self._ended:
-                self.flush()
+        while True:
+            with suppress(Empty):
+                self._wake.get(timeout=FLUSH_SECONDS)
+                while True:  # however often it was told
+                    self._wake.get_nowait()
+            if self._ended:  # whoever ended it writes
+                return
+            self.flush()
+            if self._then is not None and self._all_is_written():
+                self._then()
+                return
+
+    def _all_is_written(self) -> bool:
+        with self._flushing:  # what another thread is writing may come back
+            return not (self._today or self._uses or self._traffic)
 
     def flush(self) -> None:
         """Write what has come together; what can't be written now is kept for the next time."""
@@ -123,8 +142,32 @@ class Tally:
                 self._write({entry: Use(*used) for entry, used in uses.items()}, traffic)
             except LockedError:
                 self._take_back(uses, traffic)
-            except RustAssistantError as error:
-                LOGGER.warning("uses could not be counted: %s", error)
+            except Exception as error:
+                if len(uses) + len(traffic) == 1:
+                    LOGGER.warning("a use could not be counted: %s", error)
+                else:
+                    self._write_each(uses, traffic)
+
+    def _write_each(
+        self, uses: dict[int, tuple[int, int]], traffic: dict[Question, Traffic]
+    ) -> None:
+        """One after the other: what can't be written takes nothing else with it."""
+        failures = 0
+        while (uses or traffic) and failures < _MOST_FAILURES:
+            use = dict([uses.popitem()]) if uses else {}
+            sums = {} if use else dict([traffic.popitem()])
+            try:
+                self._write({entry: Use(*used) for entry, used in use.items()}, sums)
+            except LockedError:
+                self._take_back(use | uses, sums | traffic)
+                return
+            except Exception as error:
+                failures += 1
+                LOGGER.warning("a use could not be counted: %s", error)
+            else:
+                failures = 0
+        if uses or traffic:
+            LOGGER.warning("%d more were not tried", len(uses) + len(traffic))
 
     def _take_back(
         self, uses: dict[int, tuple[int, int]], traffic: dict[Question, Traffic]
@@ -148,11 +191,21 @@ class Tally:
     def end(self) -> None:
         """Write what there is, and count no more."""
         self._ended = True
-        self._wake.set()
+        self._wake.put(None)
         self.flush()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    def abandon(self, then: Callable[[], None]) -> bool:
+        """Whoever counted is gone. What there is will be written, as soon as nobody else writes,
+        and ``then`` called; False if there is nothing to write, nor anybody to do it.
+
+        This may be called by the garbage collector, in the midst of anything: it takes no lock.
+        """
+        self._then = then
+        self._wake.put(None)
+        return self._thread is not None
 
     def begin_anew_in_child(self) -> None:
         """After a fork: the parent writes what it has counted."""

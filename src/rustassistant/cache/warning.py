@@ -15,7 +15,8 @@ class DamagedEntryWarning(UserWarning):
 
 
 class NotKeptWarning(UserWarning):
-    """A result was computed, and returned, but it could not be kept: it will be paid for again."""
+    """What was computed was returned, but it could not be kept, and will be paid for again; or
+    only what it took could not, as the text says then."""
 
 
 def warn(kind: type[UserWarning], text: object) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry, content_hash
 from rustassistant.errors import UsageError
-from rustassistant.stores.live import Filter
+from rustassistant.stores.live import Filter, Wanted
 
 DEFAULT_PROMPT_HASH: Final = "default"
 """What the Rust program writes where there is no prompt, as for todos."""
@@ -19,6 +20,7 @@ _INT64: Final = 2**63
 _NOT_IN_NAMES: Final = frozenset("/\\\0")
 
 Content = str | bytes
+Path = str | os.PathLike[str]
 
 
 def hash_of(content: Content | None, file_hash: str | bytes | None) -> bytes | None:
@@ -47,16 +49,16 @@ def required_hash(content: Content | None, file_hash: str | bytes | None) -> byt
     return found
 
 
-def as_bytes(content: Content) -> bytes:
-    """A file's content; text as UTF-8."""
+def as_bytes(content: Content, name: str = "content") -> bytes:
+    """A file's content, or a prompt; text as UTF-8."""
     if isinstance(content, bytes):
         return content
     if isinstance(content, str):
         try:
             return content.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"the content is no Unicode text: {error.reason}") from None
-    raise UsageError(f"content is a {type(content).__name__}", hint="Give text or bytes.")
+            raise UsageError(f"the {name} is no Unicode text: {error.reason}") from None
+    raise UsageError(f"{name} is a {type(content).__name__}", hint="Give text or bytes.")
 
 
 def prompt_hash_of(prompt: str | None, prompt_hash: str | None) -> str | None:
@@ -64,39 +66,133 @@ def prompt_hash_of(prompt: str | None, prompt_hash: str | None) -> str | None:
     if prompt is None:
         if prompt_hash == "":
             raise UsageError("prompt_hash is empty", hint="Leave it out for any prompt.")
-        return prompt_hash
+        return None if prompt_hash is None else text_of("prompt_hash", prompt_hash)
     if prompt_hash is not None:
         raise UsageError("prompt and prompt_hash were both given", hint="Give one of them.")
-    return sha256(as_bytes(prompt)).hexdigest()[:_PROMPT_DIGITS]
+    return sha256(as_bytes(prompt, "prompt")).hexdigest()[:_PROMPT_DIGITS]
+
+
+def text_of(name: str, text: Any) -> str:
+    """Text of Python's own type: others may compare in ways of their own, as enumerations do."""
+    if not isinstance(text, str):
+        raise UsageError(f"{name} is a {type(text).__name__}", hint="Give text.")
+    plain = text if type(text) is str else str.__str__(text)
+    if not plain.isascii():
+        try:
+            plain.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{name} is no Unicode text: {error.reason}") from None
+    return plain
+
+
+def path_of(name: str, path: Any) -> str:
+    """The text of a path."""
+    is_text = type(path) is str or not isinstance(path, os.PathLike)
+    return text_of(name, path if is_text else os.fspath(path))
+
+
+def number_of(name: str, number: Any, *, least: int = -_INT64) -> int:
+    """A whole number of 64 bits, of Python's own type or such as numpy's."""
+    try:
+        made = None if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        made = None
+    if made is None:
+        raise UsageError(f"{name} is a {type(number).__name__}", hint="Give a whole number.")
+    if not least <= made < _INT64:
+        raise UsageError(f"{name} is not a number from {least} to {_INT64 - 1}")
+    return made
+
+
+def optional_text(name: str, text: Any) -> str | None:
+    """The same as `text_of`, or None."""
+    return None if text is None else text_of(name, text)
+
+
+def optional_path(name: str, path: Any) -> str | None:
+    """The same as `path_of`, or None."""
+    return None if path is None else path_of(name, path)
+
+
+def optional_number(name: str, number: Any, *, least: int = -_INT64) -> int | None:
+    """The same as `number_of`, or None."""
+    return None if number is None else number_of(name, number, least=least)
+
+
+def wanted_of(
+    *,
+    type: str,
+    content: Content | None,
+    file_hash: str | bytes | None,
+    model: str | None,
+    prompt: str | None,
+    prompt_hash: str | None,
+    schema_version: int | None,
+    exact: bool,
+    provider: str | None,
+    repository: Path | None,
+    file_path: Path | None,
+) -> Wanted:
+    """What is asked for. What is wrong with it is told: a miss would be paid for."""
+    return Wanted(
+        text_of("type", type),
+        required_hash(content, file_hash),
+        optional_text("model", model),
+        prompt_hash_of(prompt, prompt_hash),
+        optional_number("schema_version", schema_version),
+        bool(exact),
+        optional_text("provider", provider),
+        optional_path("repository", repository),
+        optional_path("file_path", file_path),
+    )
+
+
+class Words(TypedDict, total=False):
+    """What entries are chosen by; they have to be equal in every part that is given."""
+
+    type: str | None
+    content: Content | None
+    file_hash: str | bytes | None
+    model: str | None
+    prompt: str | None
+    prompt_hash: str | None
+    schema_version: int | None
+    provider: str | None
+    repository: Path | None
+    file_path: Path | None
 
 
 def filter_of(
     *,
-    type: str | None,
-    content: Content | None,
-    file_hash: str | bytes | None,
-    prompt: str | None,
-    prompt_hash: str | None,
-    file_path: str | os.PathLike[str] | None,
-    **parts: Any,
+    type: str | None = None,
+    content: Content | None = None,
+    file_hash: str | bytes | None = None,
+    model: str | None = None,
+    prompt: str | None = None,
+    prompt_hash: str | None = None,
+    schema_version: int | None = None,
+    provider: str | None = None,
+    repository: Path | None = None,
+    file_path: Path | None = None,
 ) -> Filter:
     """Which entries are meant, in the same words."""
-    made = Filter(
-        cache_type=type,
+    return Filter(
+        cache_type=optional_text("type", type),
+        repository=optional_path("repository", repository),
+        file_path=optional_path("file_path", file_path),
         file_hash=hash_of(content, file_hash),
+        provider=optional_text("provider", provider),
+        model=optional_text("model", model),
         prompt_hash=prompt_hash_of(prompt, prompt_hash),
-        file_path=None if file_path is None else os.fspath(file_path),
-        **parts,
+        schema_version=optional_number("schema_version", schema_version),
     )
-    _check_texts(made._asdict())
-    return made
 
 
 def entry_of(
     *,
     type: str,
-    repository: str,
-    file_path: str | os.PathLike[str],
+    repository: Path,
+    file_path: Path,
     content: Content | None,
     file_hash: str | bytes | None,
     file_size: int | None,
@@ -112,29 +208,21 @@ def entry_of(
     """An entry to be kept. ``result`` is JSON text."""
     if content is not None and file_size is None:
         file_size = len(as_bytes(content))
+    version = DEFAULT_SCHEMA_VERSION if schema_version is None else schema_version
+    moment = time.time_ns() if analyzed_at is None else analyzed_at
     made = Entry(
-        repository=repository,
-        cache_type=str(type),
-        file_path=os.fspath(file_path),
+        repository=path_of("repository", repository),
+        cache_type=text_of("type", type),
+        file_path=path_of("file_path", file_path),
         file_hash=required_hash(content, file_hash),
-        analyzed_at=time.time_ns() if analyzed_at is None else analyzed_at,
-        provider=provider,
-        model=model,
+        analyzed_at=number_of("analyzed_at", moment),
+        provider=text_of("provider", provider),
+        model=text_of("model", model),
         prompt_hash=prompt_hash_of(prompt, prompt_hash) or DEFAULT_PROMPT_HASH,
-        schema_version=DEFAULT_SCHEMA_VERSION if schema_version is None else schema_version,
+        schema_version=number_of("schema_version", version),
         result=result,
-        tokens_used=tokens_used,
-        file_size=file_size,
-    )
-    _check_texts(
-        {
-            "type": made.cache_type,
-            "repository": repository,
-            "file_path": made.file_path,
-            "provider": provider,
-            "model": model,
-            "prompt_hash": made.prompt_hash,
-        }
+        tokens_used=optional_number("tokens_used", tokens_used),
+        file_size=optional_number("file_size", file_size, least=0),
     )
     if "" in (made.cache_type, made.file_path, made.model):
         raise UsageError("type, file_path and model must not be empty")
@@ -143,32 +231,4 @@ def entry_of(
             f"type {made.cache_type!r} can be no directory's name",
             hint="Entries lie in a directory of that name where the Rust program keeps them.",
         )
-    _check_numbers(made)
     return made
-
-
-def _check_texts(parts: dict[str, Any]) -> None:
-    for name, text in parts.items():
-        if text is None or name in ("file_hash", "schema_version"):
-            continue
-        if not isinstance(text, str):
-            raise UsageError(f"{name} is a {type(text).__name__}", hint="Give text.")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(f"{name} is no Unicode text: {error.reason}") from None
-
-
-def _check_numbers(entry: Entry) -> None:
-    numbers = {
-        "schema_version": entry.schema_version,
-        "tokens_used": entry.tokens_used,
-        "analyzed_at": entry.analyzed_at,
-        "file_size": entry.file_size,
-    }
-    for name, number in numbers.items():
-        least = 0 if name == "file_size" else -_INT64
-        if number is not None and (
-            not isinstance(number, int) or isinstance(number, bool) or not least <= number < _INT64
-        ):
-            raise UsageError(f"{name} {number!r} is not a number that can be kept")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -140,18 +140,7 @@ class Additions:
         return len(entries) + len(copies)
 
     def _folder(self, entry: Entry) -> Folder:
-        """Where other entries of its repository lie; else where the Rust program would look."""
-        rows = self._folders_of(entry)
-        digits = sha256(entry.repository.encode()).hexdigest()[:_DIRECTORY_DIGITS]
-        directory: str | None = digits
-        layout: str | None = "centralized"
-        if rows:
-            _, _, directory, layout, _ = max(
-                rows, key=lambda row: (row[4] == entry.cache_type, row[2] == digits, -row[0])
-            )
-        if layout is None:
-            layout = "local" if directory is None else "centralized"
-        return Folder(Repository(entry.repository, directory), entry.cache_type, layout)
+        return folder_for(entry, self._folders_of(entry))
 
     def _same(self, entry: Entry, sql: str) -> Sequence[_Same]:
         """Live entries with that one's identity, whatever directory their repository has: by
@@ -178,8 +167,27 @@ class Additions:
         return found
 
     def _folders_of(self, entry: Entry) -> list[Any]:
-        rows: list[Any] = self._execute(_REPOSITORIES, (entry.repository,)).fetchall()
-        return rows
+        return folders_of(self._execute, entry)
+
+
+def folders_of(execute: Callable[..., Any], entry: Entry) -> list[Any]:
+    """Rows for `folder_for`: the folders of an entry's repository."""
+    rows: list[Any] = execute(_REPOSITORIES, (entry.repository,)).fetchall()
+    return rows
+
+
+def folder_for(entry: Entry, rows: Sequence[Any]) -> Folder:
+    """Where other entries of its repository lie; else where the Rust program would look."""
+    digits = sha256(entry.repository.encode()).hexdigest()[:_DIRECTORY_DIGITS]
+    directory: str | None = digits
+    layout: str | None = "centralized"
+    if rows:
+        _, _, directory, layout, _ = max(
+            rows, key=lambda row: (row[4] == entry.cache_type, row[2] == digits, -row[0])
+        )
+    if layout is None:
+        layout = "local" if directory is None else "centralized"
+    return Folder(Repository(entry.repository, directory), entry.cache_type, layout)
 
 
 class Encoders:

@@ -30,7 +30,7 @@ from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.naming import from_os_error
 
 SUFFIX: Final = ".pending"
-_ENDING: Final = ".entry"
+ENDING: Final = ".entry"
 _UNFINISHED: Final = ".new"
 _UNFINISHED_SECONDS: Final = 600
 """Writing one takes milliseconds: what is older is nobody's any more."""
@@ -73,7 +73,7 @@ class Spool:
                 self._make_directory()
                 try:
                     _write(temporary, content)
-                    os.rename(temporary, os.path.join(self.directory, name + _ENDING))
+                    os.rename(temporary, os.path.join(self.directory, name + ENDING))
                 except FileNotFoundError:
                     continue  # the last that waited there was folded in, and the directory with it
                 with suppress(FileNotFoundError):  # this one was folded in already
@@ -98,7 +98,7 @@ class Spool:
             names = os.listdir(self.directory)
         except OSError:
             return
-        names = [name for name in names if name.startswith(start) and name.endswith(_ENDING)]
+        names = [name for name in names if name.startswith(start) and name.endswith(ENDING)]
         for name in sorted(names, key=lambda name: name.split("-")[1:]):
             path = os.path.join(self.directory, name)
             try:
