@@ -17,11 +17,21 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rustassistant import CacheMigrator
-from rustassistant.errors import ConflictError, InterruptedRunError, NotFoundError, UsageError
+from rustassistant import AnalysisCache, CacheMigrator
+from rustassistant.errors import (
+    ConflictError,
+    InterruptedRunError,
+    NotACacheError,
+    NotFoundError,
+    SourceUnreadableError,
+    UsageError,
+)
 from rustassistant.export import CacheExporter, CacheImporter
+from rustassistant.stores.json_tree.standing import standing_of
+from rustassistant.stores.sqlite.serving.spool import Spool
 from rustassistant.transfer.selection import Selection
-from support import SHARED, Cache, dump, fields_of, hash8, snapshot
+from stores.v1_support import CONTENT, rows_in, rust_get
+from support import SHARED, Cache, dump, fields_of, hash8, sample_entry, snapshot
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -282,6 +292,376 @@ def test_import_that_is_to_fail_on_conflicts_changes_nothing(tmp_path: Path) -> 
     assert (tmp_path / "cache.db").read_bytes() == before
     result = CacheImporter(tmp_path / "new.jsonl", tmp_path / "cache.db").run()
     assert (result.total_imported, result.total_conflicts) == (1, 1)
+
+
+# What waits beside a database whose lock somebody holds.
+
+
+def set_while_locked(database: Path, path: str = "waits.rs") -> None:
+    """As a program does it that can't get the write lock: the result waits beside the file."""
+    with closing(apsw.Connection(str(database))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with AnalysisCache(database, write_timeout=0.01) as cache:
+            cache.set(
+                type="docs",
+                file_path=Path(path),
+                repository=Path("/home/dev/project"),
+                provider="xai",
+                model="grok-beta",
+                content=b"waits",
+                result={"it": "waits"},
+            )
+        assert os.listdir(f"{database}.pending")
+
+
+@pytest.mark.parametrize("name", ["out", "out.jsonl", "out.jsonl.zst", "out.v1"])
+def test_entry_that_waits_beside_the_database_is_exported_too(tmp_path: Path, name: str) -> None:
+    Cache(tmp_path / "repos").add()
+    migrate(tmp_path / "repos", tmp_path / "cache.db")
+    set_while_locked(tmp_path / "cache.db")
+    waiting = snapshot(tmp_path / "cache.db.pending")
+    before = (tmp_path / "cache.db").read_bytes()
+    wanted = "v1" if name == "out.v1" else "jsonl" if "." in name else "json"
+    exporter = CacheExporter(tmp_path / "cache.db", tmp_path / name, format=wanted)
+    rehearsed = exporter.export(dry_run=True)
+    result = exporter.export()
+    assert (result.total_entries, result.total_exported, result.failures) == (2, 2, ())
+    assert (rehearsed.total_exported, rehearsed.notes) == (2, result.notes)
+    assert (f"{tmp_path}/cache.db.pending", "1 entry waits") in [
+        (path, text[:13]) for path, text in result.notes
+    ]
+    assert snapshot(tmp_path / "cache.db.pending") == waiting
+    assert (tmp_path / "cache.db").read_bytes() == before
+    scheme = {"out.v1": "v1:"}.get(name, "")
+    with CacheMigrator(f"{scheme}{tmp_path / name}", tmp_path / "again.db") as migrator:
+        assert migrator.migrate().total_migrated == 2
+    with AnalysisCache(tmp_path / "again.db") as again:
+        found = again.get(type="docs", content=b"waits", model="grok-beta")
+        assert found is not None
+        assert found.result == {"it": "waits"}
+
+
+def test_export_of_what_waits_is_the_export_after_it_was_written(tmp_path: Path) -> None:
+    hostile(tmp_path / "repos")
+    migrate(tmp_path / "repos", tmp_path / "cache.db")
+    set_while_locked(tmp_path / "cache.db", "src/lib.rs")
+    CacheExporter(tmp_path / "cache.db", tmp_path / "before").export()
+    AnalysisCache(tmp_path / "cache.db").close()
+    assert not (tmp_path / "cache.db.pending").exists()
+    CacheExporter(tmp_path / "cache.db", tmp_path / "after").export()
+    same(tmp_path / "before", tmp_path / "after")
+
+
+def test_entry_that_was_written_but_still_waits_is_exported_once(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    migrate(tmp_path / "repos", tmp_path / "cache.db")
+    set_while_locked(tmp_path / "cache.db")
+    (waiting,) = (tmp_path / "cache.db.pending").iterdir()
+    text = waiting.read_bytes()
+    AnalysisCache(tmp_path / "cache.db").close()
+    waiting.parent.mkdir()  # as if it had been killed between the commit and the removal
+    waiting.write_bytes(text)
+    result = CacheExporter(tmp_path / "cache.db", tmp_path / "a.jsonl", format="jsonl").export()
+    assert result.total_exported == 2
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_waits_is_filtered_like_all_others(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    migrate(tmp_path / "repos", tmp_path / "cache.db")
+    set_while_locked(tmp_path / "cache.db")
+    chosen = Selection(include=("src/**",))
+    result = CacheExporter(tmp_path / "cache.db", tmp_path / "out", selection=chosen).export()
+    assert (result.total_exported, result.total_filtered) == (1, 1)
+
+
+def test_waiting_entry_that_can_not_be_read_is_a_failure(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    migrate(tmp_path / "repos", tmp_path / "cache.db")
+    set_while_locked(tmp_path / "cache.db")
+    (waiting,) = (tmp_path / "cache.db.pending").iterdir()
+    waiting.write_bytes(waiting.read_bytes()[:-3])
+    result = CacheExporter(tmp_path / "cache.db", tmp_path / "out").export()
+    assert (result.total_exported, result.total_failed) == (1, 1)
+    assert result.failures[0].file_path == str(waiting)
+    assert "SHA-256" in result.failures[0].error
+
+
+def test_what_waits_for_a_database_that_is_gone_is_exported(tmp_path: Path) -> None:
+    Spool(str(tmp_path / "cache.db")).add(sample_entry(), set_now=True)
+    result = CacheExporter(tmp_path / "cache.db", tmp_path / "out").export()
+    assert (result.total_exported, result.total_failed) == (1, 0)
+    with CacheMigrator(tmp_path / "out", tmp_path / "again.db") as migrator:
+        assert migrator.migrate().total_migrated == 1
+
+
+# Where something is there already.
+
+
+@pytest.fixture
+def older_and_newer(tmp_path: Path) -> Path:
+    """Two databases with one entry each under the same key, of which the second is newer."""
+    for day, name in ((1, "older"), (2, "newer")):
+        cache = Cache(tmp_path / f"{name}-repos")
+        cache.add(result=name, analyzed_at=f"2026-03-0{day}T00:00:00+00:00")
+        migrate(cache.root, tmp_path / f"{name}.db")
+    return tmp_path
+
+
+def test_conflict_with_the_rust_programs_file_fails_before_anything_changes(
+    older_and_newer: Path,
+) -> None:
+    place = older_and_newer / "rust.db"
+    CacheExporter(older_and_newer / "older.db", place, format="v1").export()
+    before = place.read_bytes()
+    exporter = CacheExporter(older_and_newer / "newer.db", place, format="v1", on_conflict="fail")
+    with pytest.raises(ConflictError) as failed:
+        exporter.export()
+    assert place.read_bytes() == before
+    assert "cache_entries_replaced" in failed.value.hint
+    with pytest.raises(ConflictError):
+        exporter.export(dry_run=True)
+    unchanged = CacheExporter(
+        older_and_newer / "older.db", place, format="v1", on_conflict="fail"
+    ).export()
+    assert (unchanged.total_unchanged, unchanged.total_failed) == (1, 0)
+
+
+def test_replaced_row_of_the_rust_programs_file_is_told(older_and_newer: Path) -> None:
+    place = older_and_newer / "rust.db"
+    CacheExporter(older_and_newer / "older.db", place, format="v1").export()
+    exporter = CacheExporter(older_and_newer / "newer.db", place, format="v1")
+    for result in (exporter.export(dry_run=True), exporter.export()):
+        assert (result.total_replaced, result.total_conflicts) == (1, 1)
+        assert result.replaced_in == f"{place}:cache_entries_replaced"
+        (conflict,) = result.conflicts
+        assert conflict[0] == "/home/dev/project/src/lib.rs (docs)"
+        assert "2026-03-01" in conflict[1]
+    assert rows_in(place, "created_at", "cache_entries_replaced") == [("2026-03-01 00:00:00",)]
+    again = exporter.export()
+    assert (again.total_replaced, again.total_conflicts, again.replaced_in) == (0, 0, None)
+
+
+def test_oldest_keeps_the_older_row_of_the_rust_programs_file(older_and_newer: Path) -> None:
+    place = older_and_newer / "rust.db"
+    CacheExporter(older_and_newer / "newer.db", place, format="v1").export()
+    exporter = CacheExporter(older_and_newer / "older.db", place, format="v1", on_conflict="oldest")
+    assert exporter.export().total_replaced == 1
+    assert rust_get(place, fields_of(content=CONTENT)["file_hash"], "grok-beta",
+                    "b56f6b9b1ff77eac") == "older"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "policy"),
+    [
+        ("v1", "keep-both"),
+        ("jsonl", "oldest"),
+        ("jsonl", "keep-both"),
+        ("parquet", "oldest"),
+        ("parquet", "keep-both"),
+    ],
+)
+def test_policy_that_a_format_can_not_keep_is_refused(
+    tmp_path: Path, wanted: str, policy: str
+) -> None:
+    with pytest.raises(UsageError, match=policy):
+        CacheExporter(tmp_path / "a.db", tmp_path / "b", format=wanted, on_conflict=policy)
+
+
+def test_replaced_file_is_a_conflict_that_is_told_in_words(older_and_newer: Path) -> None:
+    place = older_and_newer / "a.jsonl"
+    CacheExporter(older_and_newer / "older.db", place, format="jsonl").export()
+    before = place.read_bytes()
+    exporter = CacheExporter(older_and_newer / "newer.db", place, format="jsonl")
+    rehearsed = exporter.export(dry_run=True)
+    assert (rehearsed.total_replaced, rehearsed.replaced_in) == (1, None)
+    assert place.read_bytes() == before
+    result = exporter.export()
+    assert result.replaced_in is not None
+    assert Path(result.replaced_in).read_bytes() == before
+    assert result.total_conflicts == rehearsed.total_conflicts == len(result.conflicts) == 1
+    assert result.conflicts[0][0] == rehearsed.conflicts[0][0] == str(place)
+    assert exporter.export(dry_run=True).total_unchanged == 1
+
+
+def test_file_that_differs_fails_the_rehearsal_too(older_and_newer: Path) -> None:
+    place = older_and_newer / "a.jsonl"
+    CacheExporter(older_and_newer / "older.db", place, format="jsonl").export()
+    before = snapshot(older_and_newer)
+    exporter = CacheExporter(
+        older_and_newer / "newer.db", place, format="jsonl", on_conflict="fail"
+    )
+    for dry_run in (True, False):
+        with pytest.raises(ConflictError) as failed:
+            exporter.export(dry_run=dry_run)
+        assert "trash" not in failed.value.hint
+        assert "dated" in failed.value.hint
+        assert snapshot(older_and_newer) == before
+
+
+# Places that lie in each other.
+
+
+@pytest.mark.parametrize("name", ["sub", "sub/deep", "c4b4ddfd/cache", "out.jsonl", "rust.db"])
+def test_tree_is_not_exported_into_itself(tmp_path: Path, name: str) -> None:
+    Cache(tmp_path / "repos").add()
+    before = snapshot(tmp_path)
+    wanted = {"out.jsonl": "jsonl", "rust.db": "v1"}.get(name, "json")
+    with pytest.raises(UsageError, match="lies in"):
+        CacheExporter(tmp_path / "repos", tmp_path / "repos" / name, format=wanted).export()
+    assert snapshot(tmp_path) == before
+
+
+def test_links_do_not_hide_that_places_lie_in_each_other(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    (tmp_path / "link").symlink_to(tmp_path / "repos")
+    for source, destination in (("repos", "link/sub"), ("link", "repos/sub")):
+        with pytest.raises(UsageError, match="lies in"):
+            CacheExporter(tmp_path / source, tmp_path / destination).export()
+
+
+def test_tree_is_not_given_a_second_layout_in_its_own_place(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    before = snapshot(tmp_path)
+    for source in ("repos", f"repos/{hash8('/home/dev/project')}"):
+        with pytest.raises(UsageError):
+            CacheExporter(tmp_path / source, tmp_path / "repos", layout="flat").export()
+    with pytest.raises(UsageError):  # it would hold the cache, and a copy beside it
+        CacheExporter(tmp_path / "repos", tmp_path).export()
+    assert snapshot(tmp_path) == before
+
+
+def test_tree_whose_files_would_stay_where_they_are_may_be_exported_there(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    own = tmp_path / "project" / ".rustassistant" / "cache" / "docs"
+    own.mkdir(parents=True)
+    (own / "src_lib_rs.json").write_bytes(dump(fields_of()))
+    before = contents(tmp_path)
+    for source, destination in (
+        ("repos", "repos"),
+        (f"repos/{hash8('/home/dev/project')}", "repos"),
+        ("project", "project"),
+        ("project/.rustassistant", "project"),
+    ):
+        result = CacheExporter(tmp_path / source, tmp_path / destination).export()
+        assert (result.total_unchanged, result.total_exported) == (1, 0)
+    assert contents(tmp_path) == before
+
+
+def test_repository_is_exported_to_a_directory_beside_its_cache(tmp_path: Path) -> None:
+    own = tmp_path / ".rustassistant" / "cache" / "docs"
+    own.mkdir(parents=True)
+    (own / "src_lib_rs.json").write_bytes(dump(fields_of()))
+    assert CacheExporter(tmp_path, tmp_path / "export").export().total_exported == 1
+    with pytest.raises(UsageError):
+        CacheExporter(tmp_path, tmp_path / ".rustassistant" / "export").export()
+
+
+# Repositories that are given the local layout together.
+
+
+def test_several_repositories_in_the_local_layout_are_read_back_as_a_whole(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    for repository in ("/home/dev/project", "/srv/project", "/home/dev/größe"):
+        cache.add(repository=repository, result=repository)
+        cache.add("b.rs", repository=repository, cache_type="todos")
+    migrate(tmp_path / "repos", tmp_path / "cache.db")
+    result = CacheExporter(tmp_path / "cache.db", tmp_path / "local", layout="local").export()
+    assert result.total_exported == 6
+    assert {path.name for path in (tmp_path / "local").iterdir()} == {
+        "project", f"project-{hash8('/srv/project')}", "größe"
+    }  # fmt: skip
+    before = contents(tmp_path / "local")
+    again = CacheExporter(tmp_path / "cache.db", tmp_path / "local", layout="local").export()
+    assert (again.total_unchanged, again.notes) == (6, ())
+    assert contents(tmp_path / "local") == before
+    migrate(tmp_path / "local", tmp_path / "again.db")
+    CacheExporter(tmp_path / "again.db", tmp_path / "out").export()
+    same(tmp_path / "repos", tmp_path / "out")
+    CacheExporter(tmp_path / "again.db", tmp_path / "twice", layout="local").export()
+    same(tmp_path / "local", tmp_path / "twice")
+
+
+def test_one_of_several_local_caches_may_be_put_into_its_repository(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    for repository in ("/home/dev/project", "/home/dev/fork"):
+        cache.add(repository=repository)
+    CacheExporter(tmp_path / "repos", tmp_path / "local", layout="local").export()
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "local" / "fork" / ".rustassistant").rename(tmp_path / "checkout/.rustassistant")
+    for number, place in enumerate(("checkout", "checkout/.rustassistant/cache")):
+        migrate(tmp_path / place, tmp_path / f"{number}.db")
+        with closing(apsw.Connection(str(tmp_path / f"{number}.db"))) as database:
+            paths = database.execute("SELECT path FROM repositories").fetchall()
+        assert paths == [(str(tmp_path / "checkout"),)]
+
+
+def test_export_in_the_local_layout_tells_what_lies_beside_it(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    for repository in ("/home/dev/project", "/home/dev/fork"):
+        cache.add(repository=repository)
+    CacheExporter(tmp_path / "repos", tmp_path / "local", layout="local").export()
+    (tmp_path / "local" / "notes").mkdir()
+    (tmp_path / "local" / "fork" / ".rustassistant" / "meta.json").write_text("{}")
+    CacheExporter(tmp_path / "repos", tmp_path / "local", layout="centralized").export()
+    with CacheMigrator(tmp_path / "local", tmp_path / "again.db") as migrator:
+        result = migrator.migrate()
+    assert (result.total_entries, result.total_failed) == (4, 0)
+    with pytest.raises(UsageError):  # of a pair that is kept in step, each file has one place
+        standing_of(str(tmp_path / "local"))
+    notes = dict(result.notes)
+    assert "left alone" in notes[f"{tmp_path}/local/notes"]
+    assert "kept under" in notes[f"{tmp_path}/local/fork/.rustassistant/meta.json"]
+
+
+# What is no file of lines.
+
+
+def test_import_of_what_has_no_end_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading, writing = os.pipe()
+    try:
+        for source in (Path("/dev/zero"), tmp_path / "pipe", Path(f"/dev/fd/{reading}")):
+            with pytest.raises(SourceUnreadableError, match="no regular file"):
+                CacheImporter(source, tmp_path / "new.db").run()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_import_of_a_directory_says_what_reads_one(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    with pytest.raises(SourceUnreadableError, match="directory") as failed:
+        CacheImporter(tmp_path / "repos", tmp_path / "new.db").run()
+    assert "cache migrate" in failed.value.hint
+
+
+def test_import_stops_within_a_line_that_goes_on_and_on(tmp_path: Path) -> None:
+    with open(tmp_path / "long.jsonl", "wb") as file:
+        file.truncate(2**40)  # of which nothing is on the disk
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3
+
+    with pytest.raises(InterruptedRunError):
+        CacheImporter(tmp_path / "long.jsonl", tmp_path / "new.db", cancelled=cancelled).run()
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_database_under_another_name_is_not_read_as_lines(tmp_path: Path) -> None:
+    Cache(tmp_path / "repos").add()
+    migrate(tmp_path / "repos", tmp_path / "cache.jsonl")
+    with pytest.raises(NotACacheError, match="SQLite") as failed:
+        CacheImporter(tmp_path / "cache.jsonl", tmp_path / "new.db").run()
+    assert "cache migrate" in failed.value.hint
+    (tmp_path / "a.jsonl").write_bytes(b"PAR1....")
+    with pytest.raises(NotACacheError, match="Parquet"):
+        CacheImporter(tmp_path / "a.jsonl", tmp_path / "new.db").run()
+    assert not (tmp_path / "new.db").exists()
 
 
 # Properties: whatever a tree holds that is an entry comes out as it was.

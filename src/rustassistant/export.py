@@ -10,23 +10,79 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
-from rustassistant.errors import ConflictError, InterruptedRunError, UsageError
-from rustassistant.migrate import MigrationFailure, MigrationProgress, Place
-from rustassistant.results import published_progress
+from rustassistant.errors import (
+    ConflictError,
+    EntryError,
+    InterruptedRunError,
+    NotFoundError,
+    UsageError,
+)
+from rustassistant.export_report import (
+    ExportResult,
+    ImportResult,
+    of_file,
+    of_import,
+    of_tree,
+    of_v1,
+)
+from rustassistant.locations import Location, Place, Unfit, located
+from rustassistant.results import MigrationProgress, published_progress
 from rustassistant.stores import open_destination, open_source
-from rustassistant.stores.base import Destination, Folder, Source
+from rustassistant.stores.base import Destination, Folder, Source, printable
+from rustassistant.stores.interchange.jsonl import JsonLines
 from rustassistant.stores.interchange.single_file import SingleFile
-from rustassistant.stores.json_tree import JsonTreeDestination, Layout
+from rustassistant.stores.json_tree import JsonTree, JsonTreeDestination, Layout
+from rustassistant.stores.json_tree.places import Placement
+from rustassistant.stores.json_tree.store import JsonPartition
 from rustassistant.stores.outcomes import Failure, OnConflict, Problem, Rules
 from rustassistant.stores.sqlite import SqliteStore
+from rustassistant.stores.sqlite.serving.waiting import SqliteWithWaiting
 from rustassistant.transfer.engine import transfer
-from rustassistant.transfer.plan import Options
-from rustassistant.transfer.report import Cancelled, Report
+from rustassistant.transfer.plan import Options, check_jobs
+from rustassistant.transfer.report import Cancelled
 from rustassistant.transfer.selection import ALL, Selection
+
+__all__ = ["CacheExporter", "CacheImporter", "ExportResult", "Format", "ImportResult"]
+
+_NO_EXPORTS: Final = {
+    "sqlite": Unfit(
+        "an export is for other programs, and this names a database of ours",
+        "`cache migrate --source` moves a database, or several, into another.",
+    )
+}
+_NO_IMPORTS: Final = {
+    scheme: Unfit("only JSON Lines are imported", instead)
+    for scheme, instead in (
+        ("json", "A JSON cache is migrated: `cache migrate --source PATH`."),
+        ("parquet", "A Parquet file can't be read back; name what it was exported from."),
+        ("sqlite", "A database is merged into another: `cache migrate --source PATH`."),
+        ("v1", "The Rust program's own database is migrated: `cache migrate --source PATH`."),
+    )
+}
+_IMPORTS_INTO_NONE: Final = {
+    scheme: Unfit("lines are read into a database of ours", "`cache export` leaves it again.")
+    for scheme in ("json", "jsonl", "parquet", "v1")
+}
+
+
+_ROWS: Final = (
+    "the Rust program's file has one row for a key, so it can't keep both",
+    "Choose newest or oldest, which keep the other row in a table of its own, or fail.",
+)
+_WHOLE: Final = (
+    "the file is replaced as a whole, so neither the older nor both can be kept in it",
+    "Choose newest, which keeps the file that is there under a dated name, or fail.",
+)
+_POLICIES_NOT_KEPT: Final = {
+    "v1": {OnConflict.KEEP_BOTH: _ROWS},
+    "jsonl": {OnConflict.KEEP_BOTH: _WHOLE, OnConflict.OLDEST: _WHOLE},
+    "parquet": {OnConflict.KEEP_BOTH: _WHOLE, OnConflict.OLDEST: _WHOLE},
+}
 
 
 class Format(StrEnum):
@@ -39,62 +95,14 @@ class Format(StrEnum):
     V1 = "v1"
 
 
-@dataclass(frozen=True, slots=True)
-class ExportResult:
-    """What became of every entry; the outcomes add up to ``total_entries``. Sizes in bytes.
-
-    ``total_superseded`` entries were left out because a newer one has their file's name;
-    ``total_unresolved`` because a file was there that differs, and the policy was to fail.
-    ``total_renamed`` of those exported or unchanged got names of their own. ``conflicts`` tell of
-    files that were there, as (path, what was done); those that were replaced (``total_replaced``)
-    are kept in ``replaced_in``.
-    """
-
-    total_entries: int
-    total_exported: int
-    total_unchanged: int
-    total_superseded: int
-    total_filtered: int
-    total_unresolved: int
-    total_failed: int
-    total_renamed: int
-    total_replaced: int
-    total_conflicts: int
-    destination_size: int
-    seconds: float
-    replaced_in: str | None = None
-    failures: tuple[MigrationFailure, ...] = ()
-    conflicts: tuple[tuple[str, str], ...] = ()
-    notes: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What became of every line; the outcomes add up to ``total_entries``. Sizes in bytes.
-
-    ``total_conflicts`` are results that differ from one already there under the same identity.
-    """
-
-    total_entries: int
-    total_imported: int
-    total_unchanged: int
-    total_duplicates: int
-    total_filtered: int
-    total_failed: int
-    total_conflicts: int
-    destination_size: int
-    seconds: float
-    failures: tuple[MigrationFailure, ...] = ()
-    notes: tuple[tuple[str, str], ...] = ()
-
-
 class CacheExporter:
     """Writes the entries of ``source``, a database or a JSON cache, to ``destination``.
 
     ``layout`` (``centralized``, ``flat``, ``local``) puts everything into one; None puts each entry
     where it came from. ``every`` keeps older results of a path too, under names of their own.
     ``on_conflict`` (``newest``, ``oldest``, ``keep-both``, ``fail``) decides about files that are
-    there and differ; whatever it says, none is lost. Nothing is ever written to the source.
+    there and differ; whatever it says, none is lost. A v1 file can't keep both, and a single file
+    is replaced as a whole or not at all: UsageError. Nothing is ever written to the source.
     """
 
     def __init__(
@@ -110,28 +118,31 @@ class CacheExporter:
         jobs: int | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
-        self.source = _place(source)
-        self.destination = _place(destination)
-        self.format = Format(format)
-        _check_jobs(jobs)
+        origin, target = located(source), located(destination)
+        self.source, self.destination = Path(origin.path), Path(target.path)
+        self.format = _format(format, target)
         if self.format is not Format.JSON and (layout or every):
             raise UsageError(
                 f"the {self.format} format has no layout",
                 hint="Leave out --layout and --all.",
             )
+        policy = OnConflict(on_conflict)
+        _check_policy(self.format, policy)
         self._layout = None if layout is None else Layout(layout)
         self._every = every
         self._cancelled = cancelled
         self._selection = selection
         self._options = Options(
-            jobs=jobs,
+            jobs=check_jobs(jobs),
             level=1,  # what is compressed is unpacked right away
             dictionaries=False,
             selection=selection,
-            rules=Rules(on_conflict=OnConflict(on_conflict)),
+            rules=Rules(on_conflict=policy),
             command="export",
         )
-        self._from = _open(self.source, superseded=self.format in (Format.JSON, Format.JSONL))
+        self._from = _open(
+            origin, superseded=self.format in (Format.JSON, Format.JSONL), cancelled=cancelled
+        )
 
     def export(
         self,
@@ -142,17 +153,28 @@ class CacheExporter:
         """Write what is not there yet. May be run again at any time: what is equal is not touched.
 
         ``dry_run`` only compares. What is wrong with single entries is in the result; what stops
-        the whole raises a RustAssistantError.
+        the whole raises a RustAssistantError: ConflictError before anything is changed, if files
+        of one piece or rows of a v1 file differ and conflicts are to fail.
         """
+        self._check_source()
         destination = self._destination()
-        if not dry_run:
-            return self._export(destination, progress)
-        destination.check_writable()
-        with destination.rehearsal() as rehearsal:
-            return self._export(rehearsal, progress)
+        refuses = self.format is Format.V1 and self._options.rules.on_conflict is OnConflict.FAIL
+        if dry_run or refuses:
+            destination.check_writable()
+            with destination.rehearsal() as rehearsal:
+                rehearsed = self._export(rehearsal, progress, rehearsed=True)
+            if refuses and rehearsed.conflicts:
+                raise self._conflict(rehearsed)
+            if dry_run:
+                return rehearsed
+        return self._export(destination, progress)
 
     def _export(
-        self, destination: Destination, progress: Callable[[MigrationProgress], None] | None
+        self,
+        destination: Destination,
+        progress: Callable[[MigrationProgress], None] | None,
+        *,
+        rehearsed: bool = False,
     ) -> ExportResult:
         report = transfer(
             self._from,
@@ -162,10 +184,63 @@ class CacheExporter:
             cancelled=self._give_up if isinstance(destination, SingleFile) else self._cancelled,
         )
         if isinstance(destination, JsonTreeDestination):
-            return _of_tree(report, destination)
+            return of_tree(report, destination)
         if isinstance(destination, SingleFile):
-            return _of_file(report, destination)
-        return _of_database(report)
+            return of_file(report, destination)
+        return of_v1(report, os.path.realpath(self.destination), rehearsed=rehearsed)
+
+    def _conflict(self, rehearsed: ExportResult) -> ConflictError:
+        first, _ = rehearsed.conflicts[0]
+        rows = "1 row" if rehearsed.total_conflicts == 1 else f"{rehearsed.total_conflicts} rows"
+        return ConflictError(
+            f"{rows} of {printable(self.destination)} would be replaced by results under the same "
+            f"key, the first for {first}",
+            hint="Nothing was changed. With --on-conflict newest or oldest, a row that makes room "
+            "is kept in the table cache_entries_replaced.",
+            conflicts=rehearsed.conflicts,
+        )
+
+    def _check_source(self) -> None:
+        """Refuse what is not there, and a destination that would make another of the source."""
+        if isinstance(self._from, SqliteWithWaiting) and not self._from.exists:
+            raise NotFoundError(
+                f"the database {printable(self.source)} does not exist",
+                hint="Name the database, or a JSON cache, with --source; `cache migrate` makes one "
+                "from a cache.",
+            )
+        if isinstance(self._from, JsonTree):
+            self._check_apart(self._from)
+
+    def _check_apart(self, source: JsonTree) -> None:
+        tree = source.tree()
+        own = os.path.realpath(os.path.join(tree.path, tree.part or ""))
+        place = os.path.realpath(self.destination)
+        is_within = _lies_in(place, own) and place != own
+        is_file = self.format is not Format.JSON
+        if is_within or (not is_file and _lies_in(own, place) and not self._stays(place)):
+            inner, outer = (place, own) if is_within else (own, place)
+            what = "is" if inner == outer else "lies in"
+            raise UsageError(
+                f"{printable(inner)} {what} {printable(outer)}: the cache would be mixed with its "
+                "own export",
+                hint="Name a destination apart from the source.",
+            )
+
+    def _stays(self, root: str) -> bool:
+        """Whether each file would go where it lies."""
+        placement = Placement(self._layout, self._folders())
+        for item in self._from.partitions():
+            if not isinstance(item, JsonPartition):
+                continue
+            if not self._selection.admits_folder(item.folder):
+                continue
+            try:
+                parts = placement.place(item.folder).parts
+            except EntryError:
+                continue  # it would go nowhere
+            if os.path.join(os.fsencode(root), *parts) != os.fsencode(os.path.realpath(item.path)):
+                return False
+        return True
 
     def _give_up(self) -> bool:
         """Stop without finishing: half an export under the name of a whole one would be wrong."""
@@ -205,12 +280,13 @@ class CacheImporter:
         jobs: int | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
-        self.source = _place(source)
-        self.destination = _place(destination)
-        _check_jobs(jobs)
+        origin, target = located(source), located(destination)
+        origin.check_fit(_NO_IMPORTS)
+        target.check_fit(_IMPORTS_INTO_NONE)
+        self.source, self.destination = Path(origin.path), Path(target.path)
         self._cancelled = cancelled
         self._options = Options(
-            jobs=jobs,
+            jobs=check_jobs(jobs),
             selection=selection,
             rules=Rules(on_conflict=OnConflict(on_conflict)),
             command="import",
@@ -244,121 +320,50 @@ class CacheImporter:
         self, destination: Destination, progress: Callable[[MigrationProgress], None] | None
     ) -> ImportResult:
         report = transfer(
-            open_source(f"jsonl:{self.source}"),
+            JsonLines(self.source, cancelled=self._cancelled),
             destination,
             options=replace(self._options, sources=(str(self.source),)),
             progress=published_progress(progress),
             cancelled=self._cancelled,
         )
-        return _of_import(report)
+        return of_import(report)
 
 
-def _place(given: Place) -> Path:
-    """Where it is, whatever the working directory may be later on."""
-    if not os.fspath(given):
-        raise UsageError("an empty path names no place", hint="Name a file or a directory.")
-    return Path(os.path.abspath(Path(given).expanduser()))
-
-
-def _check_jobs(jobs: int | None) -> None:
-    if jobs is not None and jobs < 1:
+def _format(asked: str, destination: Location) -> Format:
+    """What an export is: what was asked for, or what the destination is named as."""
+    destination.check_fit(_NO_EXPORTS)
+    chosen = Format(asked)
+    if destination.scheme in ("", chosen):
+        return chosen
+    if chosen is not Format.JSON:
         raise UsageError(
-            f"{jobs} worker processes are too few",
-            hint="Name at least 1, which works in this process alone.",
+            f"{printable(destination.path)} is named as {destination.scheme}, and the format as "
+            f"{chosen}",
+            hint="Leave out the one or the other.",
         )
+    return Format(destination.scheme)
 
 
-def _open(source: Path, *, superseded: bool) -> Source:
+def _check_policy(wanted: Format, policy: OnConflict) -> None:
+    if policy in _POLICIES_NOT_KEPT.get(wanted, {}):
+        why, hint = _POLICIES_NOT_KEPT[wanted][policy]
+        raise UsageError(f"on conflict {policy}: {why}", hint=hint)
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    return f"{inner}/".startswith(f"{outer.rstrip('/')}/")
+
+
+def _open(source: Location, *, superseded: bool, cancelled: Cancelled | None) -> Source:
     """A JSON cache, whose layout may be changed so, or a database; one that is missing would be.
 
     Entries of which another result is preferred came from files too, and are ``superseded``.
     """
-    opened = open_source(str(source) if source.exists() else f"sqlite:{source}")
+    if not source.scheme and not os.path.exists(source.path):
+        source = source._replace(scheme="sqlite")
+    opened = open_source(str(source))
     if isinstance(opened, SqliteStore):
-        return SqliteStore(opened.path, superseded=superseded)
+        return SqliteWithWaiting(opened.path, superseded=superseded)
+    if isinstance(opened, JsonLines):
+        return JsonLines(opened.path, cancelled=cancelled)
     return opened
-
-
-def _failure(failure: Failure) -> MigrationFailure:
-    return MigrationFailure(failure.path, failure.cache_type, failure.reason)
-
-
-def _of_tree(report: Report, destination: JsonTreeDestination) -> ExportResult:
-    tally = destination.tally
-    failures = (*report.failures, *tally.failures)
-    placed = tally.written + tally.unchanged + tally.superseded + tally.unresolved
-    return ExportResult(
-        total_entries=placed + report.filtered + len(failures),
-        total_exported=tally.written,
-        total_unchanged=tally.unchanged,
-        total_superseded=tally.superseded,
-        total_filtered=report.filtered,
-        total_unresolved=tally.unresolved,
-        total_failed=len(failures),
-        total_renamed=tally.renamed,
-        total_replaced=tally.replaced,
-        total_conflicts=tally.conflict_count,
-        destination_size=report.destination_size,
-        seconds=report.seconds,
-        replaced_in=None if tally.aside is None else os.path.join(destination.path, tally.aside),
-        failures=tuple(map(_failure, failures)),
-        conflicts=tuple((one.path, one.text) for one in tally.conflicts),
-        notes=tuple((one.path, one.text) for one in (*report.problems, *tally.notes)),
-    )
-
-
-def _of_file(report: Report, destination: SingleFile) -> ExportResult:
-    tally = destination.tally
-    failures = (*report.failures, *tally.failures)
-    return ExportResult(
-        total_entries=tally.written + report.filtered + len(failures),
-        total_exported=0 if tally.unchanged else tally.written,
-        total_unchanged=tally.written if tally.unchanged else 0,
-        total_superseded=0,
-        total_filtered=report.filtered,
-        total_unresolved=0,
-        total_failed=len(failures),
-        total_renamed=0,
-        total_replaced=1 if tally.aside else 0,
-        total_conflicts=1 if tally.aside else 0,
-        destination_size=report.destination_size,
-        seconds=report.seconds,
-        replaced_in=tally.aside,
-        failures=tuple(map(_failure, failures)),
-        notes=tuple((one.path, one.text) for one in report.problems),
-    )
-
-
-def _of_database(report: Report) -> ExportResult:
-    return ExportResult(
-        total_entries=report.found,
-        total_exported=report.outcomes.migrated,
-        total_unchanged=report.outcomes.unchanged + report.outcomes.duplicate,
-        total_superseded=0,
-        total_filtered=report.filtered,
-        total_unresolved=0,
-        total_failed=report.failed,
-        total_renamed=0,
-        total_replaced=0,
-        total_conflicts=len(report.conflicts),
-        destination_size=report.destination_size,
-        seconds=report.seconds,
-        failures=tuple(map(_failure, report.failures)),
-        notes=tuple((one.path, one.text) for one in report.problems),
-    )
-
-
-def _of_import(report: Report) -> ImportResult:
-    return ImportResult(
-        total_entries=report.found,
-        total_imported=report.outcomes.migrated,
-        total_unchanged=report.outcomes.unchanged,
-        total_duplicates=report.outcomes.duplicate,
-        total_filtered=report.filtered,
-        total_failed=report.failed,
-        total_conflicts=len(report.conflicts),
-        destination_size=report.destination_size,
-        seconds=report.seconds,
-        failures=tuple(map(_failure, report.failures)),
-        notes=tuple((one.path, one.text) for one in report.problems),
-    )

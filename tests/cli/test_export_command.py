@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from rustassistant.cli.app import run
-from support import Cache, snapshot
+from rustassistant.stores.sqlite.serving.spool import Spool
+from support import Cache, sample_entry, snapshot
 
 
 class Ran(NamedTuple):
@@ -209,3 +211,131 @@ def test_exit_codes_of_what_stops_it(tmp_path: Path, database: Path, call: Call)
         assert call(*arguments).code == code, arguments
         assert database.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["cache.db", "repos"]
+
+
+# Where something is there already.
+
+
+@pytest.fixture
+def older(tmp_path: Path, call: Call) -> Path:
+    """A database of one entry."""
+    cache = Cache(tmp_path / "caches" / "older")
+    cache.add()
+    assert call("migrate", "-s", cache.root, "-d", tmp_path / "older.db").code == 0
+    return tmp_path / "older.db"
+
+
+@pytest.fixture
+def newer(tmp_path: Path, call: Call) -> Path:
+    """One in which the entry is newer."""
+    cache = Cache(tmp_path / "caches" / "newer")
+    cache.add(result="new", analyzed_at="2026-05-01T00:00:00+00:00")
+    assert call("migrate", "-s", cache.root, "-d", tmp_path / "newer.db").code == 0
+    return tmp_path / "newer.db"
+
+
+@pytest.mark.parametrize("wanted", ["v1", "jsonl"])
+def test_replacing_is_told_and_no_number_is_made_up(
+    tmp_path: Path, older: Path, newer: Path, call: Call, wanted: str
+) -> None:
+    place = tmp_path / f"out.{wanted}"
+    assert call("export", "-s", older, "-d", place, "--format", wanted).code == 0
+    arguments = ("export", "-s", newer, "-d", place, "--format", wanted)
+    dry = call(*arguments, "-n")
+    assert dry.code == 0
+    assert "Would be replaced: 1" in dry.out
+    ran = call(*arguments)
+    assert ran.code == 0
+    assert ran.err.count("Conflict: ") == 1
+    assert "more" not in ran.err
+    assert "-199" not in ran.err
+    if wanted == "v1":
+        assert f"Replaced rows: 1, kept in {place}:cache_entries_replaced" in ran.out
+    else:
+        assert f"Replaced files: 1, kept in {place}.backup-" in ran.out
+
+
+@pytest.mark.parametrize("wanted", ["v1", "jsonl"])
+def test_policies_of_a_file_are_kept_or_refused(
+    tmp_path: Path, older: Path, newer: Path, call: Call, wanted: str
+) -> None:
+    place = tmp_path / f"out.{wanted}"
+    assert call("export", "-s", older, "-d", place, "--format", wanted).code == 0
+    before = snapshot(tmp_path)
+    arguments = ("export", "-s", newer, "-d", place, "--format", wanted, "--on-conflict")
+    failed = call(*arguments, "fail")
+    assert failed.code == 5
+    assert "trash" not in failed.err
+    assert call(*arguments, "fail", "-n").code == 5
+    refused = call(*arguments, "keep-both")
+    assert refused.code == 2
+    assert "keep-both" in refused.err
+    assert snapshot(tmp_path) == before
+
+
+def test_what_is_left_out_is_called_what_it_is(
+    tmp_path: Path, older: Path, newer: Path, call: Call
+) -> None:
+    assert call("export", "-s", older, "-d", tmp_path / "out").code == 0
+    ran = call("export", "-s", newer, "-d", tmp_path / "out", "--on-conflict", "oldest")
+    assert "Newer results left out (--all keeps them): 1" in ran.out
+    assert "Older" not in ran.out
+    assert call("export", "-s", newer, "-d", tmp_path / "out").code == 0
+    ran = call("export", "-s", older, "-d", tmp_path / "out")
+    assert "Older results left out (--all keeps them): 1" in ran.out
+
+
+def test_hints_name_what_this_command_has(tmp_path: Path, cache: Cache, call: Call) -> None:
+    for arguments in (("-s", tmp_path / "nope.db"), ()):
+        ran = call("export", *arguments, "-d", tmp_path / "out")
+        assert ran.code == 10
+        assert "--source" in ran.err
+        assert "--destination" not in ran.err
+    ran = call("import", "-s", cache.root, "-d", tmp_path / "new.db")
+    assert ran.code == 1
+    assert "cache migrate" in ran.err
+    assert "permission" not in ran.err
+
+
+def test_entry_that_waits_is_exported_and_told(tmp_path: Path, database: Path, call: Call) -> None:
+    Spool(str(database)).add(sample_entry(file_path="waits.rs"), set_now=True)
+    ran = call("export", "-s", database, "-d", tmp_path / "out")
+    assert ran.code == 0
+    assert "  Exported: 4\n" in ran.out
+    assert f"Note: {database}.pending: 1 entry waits" in ran.err
+    (line,) = [
+        line
+        for line in call("export", "-s", database, "-d", tmp_path / "out", "--json").lines
+        if line.get("phase") == "note"
+    ]
+    assert line["path"] == f"{database}.pending"
+
+
+def test_endless_line_ends_at_the_first_request(tmp_path: Path, own_home: Path) -> None:
+    with open(tmp_path / "long.jsonl", "wb") as file:
+        file.truncate(2**40)
+    command = [sys.executable, "-m", "rustassistant", "cache", "import"]
+    importing = subprocess.Popen(
+        [*command, "-s", tmp_path / "long.jsonl", "-d", tmp_path / "new.db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert importing.stdout is not None
+    while "Destination:" not in (line := importing.stdout.readline()):
+        assert line
+    while "long.jsonl" not in _opened_by(importing.pid):
+        assert importing.poll() is None
+    importing.terminate()
+    _, told = importing.communicate()
+    assert importing.returncode == 130
+    assert "stopped" in told
+    assert not (tmp_path / "new.db").exists()
+
+
+def _opened_by(process: int) -> set[str]:
+    found = set()
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):
+            found.add(link.readlink().name)
+    return found

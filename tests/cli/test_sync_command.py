@@ -97,7 +97,7 @@ def test_every_sign_and_the_totals(
         "✓ Nothing was written.",
         "A: + 1 would be added, ~ 0 would be replaced, - 0 would be deleted",
         "B: + 0 would be added, ~ 1 would be replaced, - 0 would be deleted",
-        "= Equal: 1",
+        "= Equal: 3",
         "Conflicts left: 1",
     ):
         assert line in rehearsed.out

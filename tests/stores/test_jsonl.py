@@ -25,6 +25,7 @@ from rustassistant.errors import (
     UsageError,
 )
 from rustassistant.stores.base import Folder, Found, Partition, Repository, Unchanged
+from rustassistant.stores.interchange import jsonl
 from rustassistant.stores.interchange.jsonl import JsonLines
 from rustassistant.stores.interchange.line import FIELDS, entry_in, folder_in, line_of
 from rustassistant.stores.outcomes import Failure, OnConflict, Problem, Rules
@@ -342,3 +343,41 @@ def test_any_gzip_will_do(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "b.jsonl.gz", "wb") as packed:
         packed.write((tmp_path / "a.jsonl").read_bytes())
     assert read(tmp_path / "b.jsonl.gz") == read(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_compression_is_told_by_what_is_there_whatever_the_name(
+    tmp_path: Path, suffix: str
+) -> None:
+    write(tmp_path / f"a.jsonl{suffix}", (FOLDER, an_entry_in()))
+    for name in ("b", "b.jsonl", "b.jsonl.gz", "b.jsonl.zst"):
+        (tmp_path / name).write_bytes((tmp_path / f"a.jsonl{suffix}").read_bytes())
+        assert read(tmp_path / name) == ([(FOLDER, an_entry_in())], [])
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_byte_order_mark_costs_no_line(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path / "a.jsonl", (FOLDER, an_entry_in()), (FOLDER, an_entry_in(file_path="b.rs")))
+    text = b"\xef\xbb\xbf" + (tmp_path / "a.jsonl").read_bytes()
+    path = tmp_path / f"b.jsonl{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix else text)
+    found, failures = read(path)
+    assert (len(found), failures) == (2, [])
+
+
+def test_longest_line_is_a_failure_and_the_next_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, (FOLDER, an_entry_in()))
+    good = path.read_bytes()
+    monkeypatch.setattr(jsonl, "_PIECE", 1000)
+    monkeypatch.setattr(jsonl, "_LONGEST_LINE", len(good) + 5000)
+    long = b"x" * (len(good) + 5001)
+    fits = json.dumps(json.loads(good) | {"my": "y" * 4000}).encode()
+    path.write_bytes(good + long + b"\n" + fits + b"\n" + long + b"\n" + good + long)
+    found, failures = read(path)
+    assert len(found) == 3
+    assert [(one.path, one.size) for one in failures] == [
+        (f"{path}/line {number}", len(long) + ends) for number, ends in ((2, 1), (4, 1), (6, 0))
+    ]

@@ -102,6 +102,20 @@ def test_listing_truncated(pair: tuple[Side, Side]) -> None:
     assert len(b.live()) == 2
 
 
+def test_what_can_not_be_read_when_a_side_comes_back_is_no_deletion(
+    tree: Tree, database: Database
+) -> None:
+    filled(tree, database)
+    tree.file("0.rs").write_bytes(b"{")
+    files = tree.file("0.rs").parents[2]
+    files.rename(tree.path.with_name("elsewhere"))
+    untouched(tree, database, "is empty", delete=True)
+    tree.path.with_name("elsewhere").rename(files)
+    result, steps = sync(tree.path, database.path, delete=True)
+    assert (result.failed, steps) == (1, [])
+    assert len(database.live()) == 6
+
+
 def test_half_may_be_deleted(pair: tuple[Side, Side]) -> None:
     a, b = pair
     filled(a, b)

@@ -12,6 +12,7 @@ from rustassistant.errors import (
     UsageError,
 )
 from rustassistant.sync import CacheSync
+from rustassistant.sync.options import parse_max_delete
 from support import Cache, dump, fields_of, hash8
 from sync.pairs import (
     PROJECT,
@@ -157,3 +158,25 @@ def test_equal_files_of_two_repositories_do_not_hinder_each_other(tmp_path: Path
     newer = cache.add("vendored.py", repository="/home/a", tokens_used=7)
     sync(cache.root, tmp_path / "new.db")
     assert newer.read_bytes() in Database(tmp_path / "new.db").live()
+
+
+@pytest.mark.parametrize("text", ["nan%", "nan", "inf%", "-1", "-1%", "101%", "1.5", "", "%"])
+def test_number_of_deletions_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a number of results"):
+        parse_max_delete(text)
+
+
+def test_link_that_leads_nowhere_becomes_what_its_name_says(tree: Tree, tmp_path: Path) -> None:
+    tree.analyse("x.rs", 1)
+    for name, target in (("directory", "made"), ("link.db", "made.db")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        sync(tree.path, tmp_path / name)
+    assert Tree(tmp_path / "made").live() == tree.live()
+    assert Database(tmp_path / "made.db").live() == tree.live()
+
+
+def test_two_names_of_one_file_are_no_pair(tree: Tree, database: Database, tmp_path: Path) -> None:
+    database.analyse("x.rs", 1)
+    (tmp_path / "other.db").hardlink_to(database.path)
+    with pytest.raises(UsageError, match="is both sides"):
+        sync(database.path, tmp_path / "other.db")

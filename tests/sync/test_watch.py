@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import pytest
 
+from rustassistant.sync.memory import opened
 from sync.pairs import Database, Side, Tree
 
 PATIENCE: Final = 60.0
@@ -24,13 +26,14 @@ PATIENCE: Final = 60.0
 class Watch:
     """``cache sync --watch --json``, and what it says."""
 
-    def __init__(self, a: Side, b: Side, *options: str) -> None:
+    def __init__(self, a: Side, b: Side, *options: str, **environment: str) -> None:
         command = [sys.executable, "-m", "rustassistant", "cache", "sync", str(a.path), str(b.path)]
         self.process = subprocess.Popen(
             [*command, "--watch", "--json", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | environment,
         )
         self._heard: list[dict[str, Any]] = []
         self._said: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -71,8 +74,8 @@ class Watch:
                 stream.close()
 
 
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
     while not true():
         assert time.monotonic() < end, "it did not arrive"
         time.sleep(0.02)
@@ -154,6 +157,17 @@ def test_watch_survives_a_writer_who_holds_the_lock(
     watched.stop()
 
 
+def test_news_outlast_another_sync_of_the_pair(
+    watched: Watch, tree: Tree, database: Database
+) -> None:
+    with opened((str(tree.path), str(database.path)), keep=True):
+        tree.analyse("new.rs", 2)
+        assert watched.hears(message_type="error")["error"] == "LockedError"
+    # Sooner than by the next look at everything.
+    until(lambda: database.notes("new.rs") == ["new.rs at 2"], patience=PATIENCE / 2)
+    watched.stop()
+
+
 def test_conflict_that_is_left_is_told_once_and_in_the_exit_code(
     tree: Tree, database: Database
 ) -> None:
@@ -187,3 +201,67 @@ def test_killed_watch_leaves_nothing_that_hinders_the_next(tree: Tree, database:
         again.stop()
     finally:
         again.close()
+
+
+def test_many_changes_at_once_are_synced_together(
+    watched: Watch, tree: Tree, database: Database
+) -> None:
+    for number in range(400):
+        tree.analyse(f"{number}.rs", 1)
+    until(lambda: len(database.live()) == 402)
+    summary = watched.stop()
+    assert summary["b"]["added"] == 402
+    said = [line for line in watched.all_said() if line.get("phase") == "watch"]
+    assert len(said) < 100
+
+
+def test_directory_that_is_removed_is_judged_as_one_deletion(
+    watched: Watch, tree: Tree, database: Database
+) -> None:
+    tree.cache.add("x.rs", cache_type="todos")
+    for number in range(30):
+        tree.cache.add(f"{number}.rs", cache_type="refactor")
+    until(lambda: len(database.live()) == 33)
+    shutil.rmtree(tree.file("x.rs").parent.with_name("refactor"))
+    until(lambda: len(database.live()) == 3)
+    tree.analyse("later.rs", 1)
+    until(lambda: len(database.live()) == 4)
+    assert watched.stop()["b"]["deleted"] == 30
+
+
+def test_kernel_that_tells_nothing_is_no_hindrance(
+    tree: Tree, database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "inotify_simple.py").write_text("raise ImportError")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    watch = Watch(tree, database, "--delete", PYTHONPATH=path)
+    try:
+        watch.hears(phase="watch", message="in step: 2 results")
+        tree.analyse("new.rs", 2, note="longer than any before")
+        until(lambda: database.notes("new.rs") == ["longer than any before"])
+        database.analyse("new.rs", 3)
+        until(lambda: tree.notes("new.rs") == ["new.rs at 3"])
+        database.delete("first.rs")
+        until(lambda: tree.paths() == ["new.rs", "second.rs"])
+        said = [line["message"] for line in watch.all_said() if line.get("phase") == "watch"]
+        assert sum("is looked at again and again" in text for text in said) == 1
+        watch.stop()
+    finally:
+        watch.close()
+
+
+def test_watch_that_ends_while_it_is_stuck_is_no_success(watched: Watch, tree: Tree) -> None:
+    tree.path.rename(tree.path.with_name("elsewhere"))
+    first = watched.hears(message_type="error")
+    watched.process.send_signal(signal.SIGINT)
+    assert watched.hears(message_type="error") == first  # again, at the end
+    watched.hears(message_type="summary")
+    assert watched.process.wait(PATIENCE) == first["exit_code"] == 1
+
+
+def test_watch_that_was_stuck_and_has_recovered_is_a_success(watched: Watch, tree: Tree) -> None:
+    elsewhere = tree.path.rename(tree.path.with_name("elsewhere"))
+    watched.hears(message_type="error")
+    elsewhere.rename(tree.path)
+    watched.hears(phase="watch", message="going on")
+    watched.stop()

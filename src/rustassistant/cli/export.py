@@ -12,8 +12,9 @@ from rustassistant.cli.problems import failure_fields, tell_failures, tell_notes
 from rustassistant.cli.render import emit, say, visible
 from rustassistant.cli.stopping import Stop, cut_short
 from rustassistant.configuration import load
-from rustassistant.export import CacheExporter, ExportResult
+from rustassistant.export import CacheExporter, ExportResult, Format
 from rustassistant.stores.base import printable
+from rustassistant.stores.outcomes import OnConflict
 from rustassistant.transfer.selection import Selection
 
 EXIT_FAILURES: Final = 3
@@ -71,7 +72,7 @@ def run_export(options: ExportOptions) -> int:
 
 def _tell(exporter: CacheExporter, result: ExportResult, options: ExportOptions) -> None:
     if options.talks:
-        _say_result(result, options)
+        _say_result(exporter, result, options)
     tell_failures(result.failures, "could not be exported", options)
     _tell_conflicts(result, options)
     tell_notes(result.notes, options)
@@ -79,13 +80,14 @@ def _tell(exporter: CacheExporter, result: ExportResult, options: ExportOptions)
         _emit_summary(exporter, result, options)
 
 
-def _say_result(result: ExportResult, options: ExportOptions) -> None:
+def _say_result(exporter: CacheExporter, result: ExportResult, options: ExportOptions) -> None:
     say("\n✓ Nothing was written." if options.dry_run else "\n✓ Export complete!")
     say(f"  Total entries: {result.total_entries}")
     say(f"  {'Would be exported' if options.dry_run else 'Exported'}: {result.total_exported}")
+    age = "Newer" if options.on_conflict == OnConflict.OLDEST else "Older"
     for name, count in (
         ("Unchanged", result.total_unchanged),
-        ("Older results left out (--all keeps them)", result.total_superseded),
+        (f"{age} results left out (--all keeps them)", result.total_superseded),
         ("Filtered", result.total_filtered),
         ("Under names of their own", result.total_renamed),
         ("Conflicts left", result.total_unresolved),
@@ -93,8 +95,11 @@ def _say_result(result: ExportResult, options: ExportOptions) -> None:
         if count:
             say(f"  {name}: {count}")
     say(f"  Failed: {result.total_failed}")
-    if result.replaced_in is not None:
-        say(f"  Replaced files: {result.total_replaced}, kept in {visible(result.replaced_in)}")
+    if options.dry_run and result.total_replaced:
+        say(f"  Would be replaced: {result.total_replaced}")
+    elif result.replaced_in is not None:
+        what = "rows" if exporter.format is Format.V1 else "files"
+        say(f"  Replaced {what}: {result.total_replaced}, kept in {visible(result.replaced_in)}")
 
 
 def _tell_conflicts(result: ExportResult, options: ExportOptions) -> None:

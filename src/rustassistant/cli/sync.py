@@ -150,16 +150,21 @@ def _ask(question: Question) -> Choice:
             return _ANSWERS[answer[:1]]
 
 
-def _tell(sync: CacheSync, result: SyncResult, arguments: SyncArguments) -> None:
+def _tell(
+    sync: CacheSync, result: SyncResult, arguments: SyncArguments, *, is_done: bool = True
+) -> None:
     if arguments.talks:
-        _say_result(result, dry_run=arguments.dry_run)
+        _say_result(result, dry_run=arguments.dry_run, is_done=is_done)
     _tell_failures(result, arguments)
     if arguments.as_json:
         _emit_summary(sync, result, arguments)
 
 
-def _say_result(result: SyncResult, *, dry_run: bool) -> None:
-    say("\n✓ Nothing was written." if dry_run else "\n✓ Sync complete!")
+def _say_result(result: SyncResult, *, dry_run: bool, is_done: bool) -> None:
+    if not is_done:
+        say("\nWhat was done before:")
+    else:
+        say("\n✓ Nothing was written." if dry_run else "\n✓ Sync complete!")
     for letter, moved in (("A", result.a), ("B", result.b)):
         would = "would be " if dry_run else ""
         say(
@@ -217,13 +222,14 @@ def _emit_summary(sync: CacheSync, result: SyncResult, arguments: SyncArguments)
 
 
 class _Watcher:
-    """Tells of a watch, and remembers all that was done."""
+    """Tells of a watch, and remembers all that was done; ``trouble`` is what it is stuck in."""
 
     def __init__(self, arguments: SyncArguments) -> None:
         self._arguments = arguments
         self._first = True
         self._told: tuple[object, ...] = ()
         self.total = SyncResult()
+        self.trouble: RustAssistantError | None = None
 
     def synced(self, result: SyncResult) -> None:
         total = self.total
@@ -243,10 +249,15 @@ class _Watcher:
         self._first = False
 
     def troubled(self, error: RustAssistantError) -> None:
+        self.trouble = error
         print_error(error, as_json=self._arguments.as_json)
 
     def recovered(self) -> None:
+        self.trouble = None
         self._say("going on")
+
+    def slowed(self, place: str, reason: str) -> None:
+        self._say(f"{visible(place)} is looked at again and again: {reason}")
 
     def _say(self, text: str) -> None:
         if self._arguments.as_json:
@@ -264,9 +275,15 @@ def _add(total: Moved, more: Moved) -> None:
 def _watch(sync: CacheSync, stop: Stop, arguments: SyncArguments) -> int:
     watcher = _Watcher(arguments)
     watch(sync, watcher, stop, _NewSteps(arguments), forget=arguments.forget)
-    _tell(sync, watcher.total, arguments)
+    trouble = watcher.trouble
+    if trouble is not None:
+        if arguments.talks:
+            say("\nStopped before both sides were in step:")
+        sys.stdout.flush()
+        print_error(trouble, as_json=arguments.as_json)
+    _tell(sync, watcher.total, arguments, is_done=trouble is None)
     sys.stdout.flush()
-    return _exit_code(watcher.total)
+    return _exit_code(watcher.total) if trouble is None else trouble.exit_code
 
 
 class _NewSteps(_Steps):

@@ -27,7 +27,8 @@ BOTH: Final = 3
 
 class Member(NamedTuple):
     """One result of the slot. ``now`` and ``was`` are sets of sides; ``fixed`` ones are not meant
-    by the filters, and stay wherever they are."""
+    by the filters, and stay wherever they are. ``held`` says why one is not deleted, whoever
+    deletes it elsewhere; empty if it is."""
 
     digest: bytes
     identity: bytes
@@ -35,6 +36,7 @@ class Member(NamedTuple):
     now: int
     was: int
     fixed: bool = False
+    held: str = ""
 
     @property
     def standing(self) -> tuple[int, bytes]:
@@ -97,11 +99,13 @@ class Act(NamedTuple):
 class Decision:
     """What to do, and which sides each result is to be remembered on once it is done.
 
-    ``left`` is the conflict that nobody has decided: then nothing is done and nothing remembered.
+    ``final`` says for each result on which sides it then is. ``left`` is the conflict that nobody
+    has decided: then nothing is done and nothing remembered.
     """
 
     acts: list[Act] = field(default_factory=list)
     agreed: dict[bytes, int] = field(default_factory=dict)
+    final: dict[bytes, int] = field(default_factory=dict)
     resolved: list[tuple[Clash, Choice]] = field(default_factory=list)
     left: Clash | None = None
 
@@ -138,7 +142,7 @@ class _Slot:
                 continue
             choice = self._choose(clash)
             if choice is Choice.LEAVE:
-                return Decision(left=clash)
+                return Decision(final=self._sides_now(), left=clash)
             self._resolved.append((clash, choice))
             self._settle(cluster, clash, choice)
         for one in self._movable:
@@ -149,7 +153,11 @@ class _Slot:
                 self._fill(to)
             else:
                 self._spread(to)
-        return Decision(self._with_lost(), self._agreed(), self._resolved)
+        final = self._sides_now() | self._final
+        return Decision(self._with_lost(), self._agreed(), final, self._resolved)
+
+    def _sides_now(self) -> dict[bytes, int]:
+        return {one.digest: one.now for one in self._all}
 
     # Conflicts.
 
@@ -210,7 +218,7 @@ class _Slot:
             if rivals:
                 self._replaced[here][one.digest] = rivals[-1]
             return
-        if self._delete:
+        if self._delete and not one.held:
             self._acts.append(Act(Does.DELETE, here, one))
             self._final[one.digest] = 0
         else:

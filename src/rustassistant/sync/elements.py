@@ -23,6 +23,7 @@ from rustassistant.codec import text_digest
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder, Repository
+from rustassistant.stores.json_tree.meta import path_in
 from rustassistant.stores.json_tree.writing import file_of
 
 _DIGEST_BYTES: Final = 16
@@ -39,8 +40,11 @@ class Element(NamedTuple):
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
-    """What people and filters ask about an element."""
+    """What people and filters ask about an element. ``key`` is that of its repository; without
+    ``has_owner`` it only stands for a directory, of which nobody can tell whose it is."""
 
+    key: str
+    has_owner: bool
     repository: str
     directory: str | None
     cache_type: str
@@ -69,13 +73,20 @@ class Columns(NamedTuple):
 def repository_key(repository: Repository) -> str:
     """What names a repository on both sides: its path, whatever the cache's directory is called.
 
-    Where ``meta.json`` can't tell, the path is that of the cache's own directory, and the name of
-    that directory stands for it.
+    Where ``meta.json`` can't tell, the name of the cache's directory stands for it.
     """
+    if repository.directory is None or has_owner(repository):
+        return repository.path
+    return repository.directory
+
+
+def has_owner(repository: Repository) -> bool:
+    """Whether the path is a repository's own: where ``meta.json`` tells none, it is that of the
+    cache's directory, wherever that lies."""
     directory = repository.directory
-    if directory is not None and repository.path.endswith(f"/{directory}"):
-        return directory
-    return repository.path
+    if directory is None or not repository.path.endswith(f"/{directory}"):
+        return True
+    return repository.meta is not None and path_in(repository.meta) == repository.path
 
 
 def _name(*parts: Any) -> bytes:
@@ -132,10 +143,12 @@ def _plain_file(entry: Entry) -> bytes | None:
         return None
 
 
-def facts_of(folder: Folder, columns: Columns) -> Facts:
-    """What there is to tell of an entry in that folder."""
+def facts_of(key: str, folder: Folder, columns: Columns) -> Facts:
+    """What there is to tell of an entry in that folder, whose repository has that key."""
     repository = folder.repository
     return Facts(
+        key,
+        has_owner(repository),
         repository.path,
         repository.directory,
         folder.cache_type,

@@ -53,6 +53,29 @@ CREATE TABLE items (
     PRIMARY KEY (container, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX items_by_slot ON items (slot, digest, side);
+CREATE TABLE touched (slot BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE unsettled (
+    slot       BLOB PRIMARY KEY,
+    vanished_a INTEGER NOT NULL, -- from the first place, and kept on the second
+    vanished_b INTEGER NOT NULL,
+    left_over  INTEGER NOT NULL, -- conflicts
+    filtered   INTEGER NOT NULL,
+    surplus    INTEGER NOT NULL  -- agreed to be on both sides, and not
+) STRICT, WITHOUT ROWID;
+-- Counting hundreds of thousands of rows takes longer than syncing one.
+CREATE TABLE counts (
+    id      INTEGER PRIMARY KEY, -- 0 and 1: items of a side; 11 to 13: agreed, 10 plus the sides
+    number  INTEGER NOT NULL
+) STRICT;
+INSERT INTO counts VALUES (0, 0), (1, 0), (11, 0), (12, 0), (13, 0);
+CREATE TRIGGER item_came AFTER INSERT ON items
+BEGIN UPDATE counts SET number = number + 1 WHERE id = NEW.side; END;
+CREATE TRIGGER item_went AFTER DELETE ON items
+BEGIN UPDATE counts SET number = number - 1 WHERE id = OLD.side; END;
+CREATE TRIGGER agreed_came AFTER INSERT ON agreed
+BEGIN UPDATE counts SET number = number + 1 WHERE id = 10 + NEW.sides; END;
+CREATE TRIGGER agreed_went AFTER DELETE ON agreed
+BEGIN UPDATE counts SET number = number - 1 WHERE id = 10 + OLD.sides; END;
 """
 
 

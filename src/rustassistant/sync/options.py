@@ -48,7 +48,7 @@ def parse_max_delete(text: str) -> MaxDelete:
         value = float(number) if is_part else int(number)
     except ValueError:
         value = -1
-    if value < 0 or (is_part and value > 100):
+    if not (0 <= value <= 100 if is_part else value >= 0):  # a NaN is neither
         raise UsageError(
             f"{text!r} is not a number of results that may be deleted",
             hint="Write a number, or a part such as 50%.",

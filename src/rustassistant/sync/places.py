@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
 from rustassistant.errors import NotFoundError, UsageError
-from rustassistant.stores.base import Repository, printable
+from rustassistant.locations import Location, Unfit
+from rustassistant.stores.base import Repository
 from rustassistant.stores.sqlite.connection import kind_of_database
 from rustassistant.sync.database import DatabaseSide
 from rustassistant.sync.elements import repository_key
 from rustassistant.sync.side import Side
 from rustassistant.sync.tree import TreeSide
 
-_SCHEMES: Final = ("json", "sqlite", "v1", "jsonl", "parquet")
 _DATABASE_SUFFIXES: Final = (".db", ".sqlite", ".sqlite3")
 OWN: Final = ""
 """The key of the one repository that both sides are for."""
 
 _UNFIT: Final = {
-    "v1": "the Rust program's own database keeps less than a result's columns, so it can't be kept "
-    "in step",
-    "jsonl": "a file of JSON Lines is written as a whole, so it can't be kept in step",
-    "parquet": "a Parquet file can't be read back",
+    "v1": Unfit(
+        "the Rust program's own database keeps less than a result's columns, so it can't be kept "
+        "in step",
+        "Use `cache migrate` from it, or `cache export --format v1` to it.",
+    ),
+    "jsonl": Unfit(
+        "a file of JSON Lines is written as a whole, so it can't be kept in step",
+        "Use `cache import` from it, or `cache export --format jsonl` to it.",
+    ),
+    "parquet": Unfit("a Parquet file can't be read back", "Use `cache export --format parquet`."),
 }
-_INSTEAD: Final = {
-    "v1": "Use `cache migrate` from it, or `cache export --format v1` to it.",
-    "jsonl": "Use `cache import` from it, or `cache export --format jsonl` to it.",
-    "parquet": "Use `cache export --format parquet`.",
-}
-
-
-class Location(NamedTuple):
-    """A place as it was named: the scheme, empty if none was, and the absolute path."""
-
-    scheme: str
-    path: str
-
-
-def located(place: str) -> Location:
-    """Where a place is, whatever the working directory may be later on."""
-    scheme, colon, path = place.partition(":")
-    if not colon or scheme not in _SCHEMES:
-        scheme, path = "", place
-    if not path:
-        raise UsageError("an empty path names no cache", hint="Name a directory or a database.")
-    return Location(scheme, os.path.abspath(os.path.expanduser(path)))
 
 
 def side_at(location: Location) -> Side:
@@ -55,8 +39,7 @@ def side_at(location: Location) -> Side:
     """
     scheme, path = location
     kind = scheme or _kind_of(path)
-    if kind in _UNFIT:
-        raise UsageError(f"{printable(path)}: {_UNFIT[kind]}", hint=_INSTEAD[kind])
+    location._replace(scheme=kind).check_fit(_UNFIT)
     if kind == "sqlite":
         return DatabaseSide(path)
     return TreeSide(path)
@@ -65,7 +48,7 @@ def side_at(location: Location) -> Side:
 def _kind_of(path: str) -> str:
     if os.path.isdir(path):
         return "json"
-    if not os.path.lexists(path):
+    if not os.path.exists(path):
         return "sqlite" if path.endswith(_DATABASE_SUFFIXES) else "json"
     return "v1" if kind_of_database(path) == "v1" else "sqlite"
 
@@ -75,7 +58,7 @@ def pair_of(a: Side, b: Side) -> str:
 
     Two caches of one repository each are of the same one, wherever they lie.
     """
-    if a.place == b.place:
+    if a.place == b.place or _is_one_file(a.place, b.place):
         raise UsageError(f"{a.location} is both sides", hint="Name two places.")
     _refuse_nested(a, b)
     if not a.is_single or not b.is_single:
@@ -83,6 +66,13 @@ def pair_of(a: Side, b: Side) -> str:
     for side in (a, b):
         side.key_of = _Own(side)
     return "one repository"
+
+
+def _is_one_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def check_there(a: Side, b: Side) -> None:

@@ -74,7 +74,8 @@ class SyncResult:
     ``equal`` results are on both; ``kept`` were deleted on one side and left on the other, as
     deletions were not to travel; ``resolved`` conflicts are among what changed, ``left`` ones were
     not touched; ``filtered`` results are on one side only and were not meant. ``trash`` names the
-    directories where files are that had to go.
+    directories where files are that had to go. ``waiting`` counts files whose results the next run
+    is to try again.
     """
 
     a: Moved = field(default_factory=Moved)
@@ -88,6 +89,7 @@ class SyncResult:
     failures: list[Trouble] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
+    waiting: int = 0
     is_first: bool = False
     seconds: float = 0.0
 

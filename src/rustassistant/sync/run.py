@@ -1,4 +1,8 @@
-"""One sync from beginning to end: list both sides, decide, make sure, carry out, remember."""
+"""One sync from beginning to end: list both sides, decide, make sure, carry out, remember.
+
+Where it is told what has changed since the last one, it lists that alone, and decides about nothing
+else. All that follows is the same.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from rustassistant.stores.base import Found, Repository
 from rustassistant.stores.outcomes import Failure
 from rustassistant.sync import safety
 from rustassistant.sync.decide import (
-    BOTH,
     A,
     Act,
     B,
@@ -27,18 +30,20 @@ from rustassistant.sync.decide import (
     decide,
 )
 from rustassistant.sync.differences import differences
-from rustassistant.sync.elements import Element, Facts, columns_of, element_of
+from rustassistant.sync.elements import Element, columns_of, element_of
+from rustassistant.sync.news import News, Recollection, TooManyGoneError
 from rustassistant.sync.options import Resolve, SyncOptions
 from rustassistant.sync.places import OWN
-from rustassistant.sync.report import Moved, Question, Sign, Step, SyncResult, Told, Trouble
+from rustassistant.sync.report import Question, SyncResult, Told, Trouble
 from rustassistant.sync.side import CHANGED, Incoming, Leaving, Listed, Side, Work
-from rustassistant.sync.state import Place, Slot, State
+from rustassistant.sync.state import Container, Place, Rest, Settled, Slot, State
+from rustassistant.sync.telling import Teller
 
 _BATCH: Final = 1_000
 """Acts that are made durable, and remembered, together."""
 
-_LETTERS: Final = ("a", "b")
-_SHOWN: Final = ("A", "B")
+_FEW_GONE: Final = 20
+"""If more than that has vanished since the last run, both sides are listed whole."""
 
 
 class _Task(NamedTuple):
@@ -57,65 +62,110 @@ class Run:
         state: State,
         options: SyncOptions,
         told: Told | None,
+        recollection: Recollection,
         *,
-        dry_run: bool,
+        dry_run: bool = False,
+        followed: bool = False,
     ) -> None:
+        self._followed = followed
+        self._recollection = recollection
+        self._news: Sequence[News] | None = None
+        self._rest = Rest()
         self._sides = sides
         self._state = state
         self._options = options
-        self._told = told
         self._dry_run = dry_run
         self._narrow = (sides[A].is_narrow, sides[B].is_narrow)
         self._result = SyncResult()
         self._works: dict[int, Work] = {}
-        self._equal = 0
+        self._teller = Teller(self._result, told, self._is_meant)
+        self._unowned: set[str] = set()
+        self._pinned: list[frozenset[bytes] | None] = [None, None]
 
-    def run(self) -> SyncResult:
-        """Sync. Raises UnsafeSyncError, before anything is changed, where that could be wrong."""
+    def run(self, news: Sequence[News] | None = None) -> SyncResult:
+        """Sync. Raises UnsafeSyncError, before anything is changed, where that could be wrong.
+
+        ``news`` of both sides limits it to what they name. Raises TooManyGoneError then, if they
+        are about too many deletions.
+        """
         started = time.monotonic()
         result, state = self._result, self._state
+        self._news = news
         result.is_first = not state.held(A) and not state.held(B)
         safety.check_present(self._sides, state)
         if not self._dry_run:
             for side in self._sides:
                 side.tidy()
-        listed = self._list()
+        # What is refused is not remembered either: a file that could not be read just now would
+        # look as if it were gone once all is there again.
+        with state.transaction():
+            self._compare()
+            copies = self._survey_plan()
+        settled = state.settled()
+        if self._dry_run:
+            for task in self._tasks(answers=False):
+                self._teller.tell(task.slot, task.decision)
+        else:
+            self._carry_out(copies)
+            with state.transaction():
+                safety.note_state(self._sides, state)
+        self._add_rest()
+        result.equal = settled + self._teller.equal
+        result.trash = [side.trash for side in self._sides if side.trash is not None]
+        result.seconds = time.monotonic() - started
+        return result
+
+    def _add_rest(self) -> None:
+        """What was decided about before, and is as it was then."""
+        result, rest = self._result, self._rest
+        result.kept += sum(rest.vanished)
+        result.left += rest.left
+        result.filtered += rest.filtered
+
+    # Looking.
+
+    def _compare(self) -> None:
+        """Find what is not as it was agreed."""
+        state, listed = self._state, self._list()
+        self._unowned = listed[A].unowned | listed[B].unowned
+        self._recollection.is_doubtful = bool(self._unowned)
         safety.check_listed(self._sides, state, listed)
         self._own = tuple(
             side.own_key(one.folder for one in state.containers(number))
             for number, side in enumerate(self._sides)
         )
-        with state.transaction():
-            state.compare()
-        copies = self._survey_plan()
-        if self._dry_run:
-            for task in self._tasks(answers=False):
-                self._tell(task, {})
-        else:
-            self._carry_out(copies)
-        result.equal = state.settled() + self._equal
-        result.trash = [side.trash for side in self._sides if side.trash is not None]
-        result.seconds = time.monotonic() - started
-        return result
-
-    # Looking.
+        state.compare(touched=self._news is not None)
+        self._rest = state.rest()
 
     def _list(self) -> list[Listed]:
-        listed = []
+        listed, known = [], self._recollection
+        if self._news is None:
+            known.notes.clear()
+        else:
+            self._state.touch()
         for number, side in enumerate(self._sides):
-            with self._state.transaction():
-                if side.exists():
-                    found = side.list(self._state, number)
-                else:
-                    found = Listed()
-                    self._state.begin_listing()
-                    self._state.end_listing(number)
+            found = self._list_side(number, side)
             listed.append(found)
-            for failure in found.failures:
-                self._result.fail(Trouble(failure.path, failure.cache_type, failure.reason))
-            for problem in found.problems:
-                self._result.note(problem.path, problem.text)
+            failures = known.failures[number]
+            failures[:] = [one for one in failures if not found.covers(one.path)] + [
+                Trouble(one.path, one.cache_type, one.reason) for one in found.failures
+            ]
+            known.notes |= dict.fromkeys((one.path, one.text) for one in found.problems)
+            for trouble in failures:
+                self._result.fail(trouble)
+        for path, text in known.notes:
+            self._result.note(path, text)
         return listed
+
+    def _list_side(self, number: int, side: Side) -> Listed:
+        if not side.exists():
+            self._state.begin_listing()
+            self._state.end_listing(number)
+            return Listed(whole=True)
+        if self._news is None:
+            return side.list(self._state, number)
+        found = side.list_news(self._state, number, self._news[number])
+        return side.list(self._state, number) if found is None else found
 
     def _survey_plan(self) -> list[int]:
         """Make sure that no more is to vanish than may; return the copies that go to each side."""
@@ -126,13 +176,19 @@ class Run:
                     vanished[1 - act.to] += 1
                 elif act.does is Does.COPY:
                     copies[act.to] += 1
+        if self._news is not None and sum(vanished) > _FEW_GONE:
+            raise TooManyGoneError
+        vanished = [now + before for now, before in zip(vanished, self._rest.vanished, strict=True)]
         safety.check_vanished(self._sides, self._state, vanished, self._options.max_delete)
         return copies
 
     def _tasks(self, *, answers: bool) -> Iterator[_Task]:
         """Decide about every slot that is not as it was; ``answers``: asking who is to answer."""
         for slot in self._state.slots():
-            members = [one._replace(fixed=not self._is_meant(slot, one)) for one in slot.members]
+            members = [
+                one._replace(fixed=not self._is_meant(slot, one), held=self._held(slot, one))
+                for one in slot.members
+            ]
             choose = partial(self._choose, slot, answers=answers)
             decision = decide(members, self._narrow, delete=self._options.delete, choose=choose)
             yield _Task(slot, decision)
@@ -141,7 +197,8 @@ class Run:
         facts, selection = slot.facts[member.digest], self._options.selection
         repository = Repository(facts.repository, facts.directory)
         return (
-            self._has_room(repository)
+            facts.key not in self._unowned
+            and self._has_room(facts.key)
             and (not selection.types or facts.cache_type in selection.types)
             and selection.admits_repository(repository)
             and selection.admits_producer(facts.provider, facts.model)
@@ -151,14 +208,23 @@ class Run:
             and (selection.min_tokens is None or (facts.tokens_used or 0) >= selection.min_tokens)
         )
 
-    def _has_room(self, repository: Repository) -> bool:
-        """Whether both sides can hold entries of that repository."""
+    def _has_room(self, key: str) -> bool:
+        """Whether both sides can hold entries of the repository of that key."""
         if all(side.is_single for side in self._sides):
-            return any(side.key_of(repository) == OWN for side in self._sides)
-        return all(
-            own is None or side.key_of(repository) == own
-            for side, own in zip(self._sides, self._own, strict=True)
-        )
+            return key == OWN
+        return all(own is None or key == own for own in self._own)
+
+    def _held(self, slot: Slot, member: Member) -> str:
+        """Why a result that was deleted on one side is not deleted on the other."""
+        if not self._options.delete or member.now not in (1, 2):
+            return ""
+        if not slot.facts[member.digest].has_owner:
+            return "no meta.json tells whose it is"
+        side = A if member.now == 1 else B
+        if self._pinned[side] is None:
+            self._pinned[side] = self._sides[side].pinned()
+        names = {place.name for place in _places(slot, member, side)}
+        return "" if names.isdisjoint(self._pinned[side] or ()) else "it is pinned"
 
     def _choose(self, slot: Slot, clash: Clash, *, answers: bool) -> Choice:
         options = self._options
@@ -193,7 +259,7 @@ class Run:
         acts = 0
         for number, side in enumerate(self._sides):
             if copies[number] >= MIN_SAMPLES:
-                side.prepare(self._sides[1 - number].survey())
+                side.prepare(self._sides[1 - number].survey)
         with ExitStack() as stack:
             for task in self._tasks(answers=True):
                 tasks.append(task)
@@ -213,6 +279,8 @@ class Run:
             for to in sorted((A, B), key=lambda side: self._sides[side].is_narrow)
             if any(_is_change(act, to) for task in tasks for act in task.decision.acts)
         ]
+        for number, side in enumerate(self._sides):
+            side.settle(self._newly_agreed(tasks, number))
         # All is read before anything is changed: a result may move aside for one that it meets.
         for to in changing:
             self._gather(tasks, to, self._work(to, stack), failed)
@@ -221,11 +289,29 @@ class Run:
                 failed.setdefault(one.element.slot, one.reason)
         settled = []
         for task in tasks:
-            self._tell(task, failed)
-            if task.slot.key not in failed and task.decision.left is None:
-                settled.append((task.slot.key, task.decision.agreed))
+            rest = self._teller.tell(task.slot, task.decision, failed.get(task.slot.key))
+            if task.slot.key not in failed:
+                agreed = task.decision.agreed if task.decision.left is None else None
+                settled.append(Settled(task.slot.key, agreed, rest, self._is_again_due(task)))
+        self._result.waiting += len(failed)
         with self._state.transaction():
-            self._state.agree(settled)
+            self._state.agree(settled, failed)
+
+    def _newly_agreed(
+        self, tasks: Sequence[_Task], number: int
+    ) -> Iterator[tuple[Container, bytes]]:
+        """Results that were found on a side, and are to be remembered as being there from now."""
+        for slot, decision in tasks:
+            for one in () if decision.left is not None else slot.members:
+                if decision.agreed.get(one.digest, 0) & one.now & ~one.was & 1 << number:
+                    for place in _places(slot, one, number):
+                        yield self._state.container_of(place), place.name
+
+    def _is_again_due(self, task: _Task) -> bool:
+        """Whether somebody may undo what is done before it is listed, unknown to all news."""
+        return self._followed and any(
+            _is_change(act, to) for act in task.decision.acts for to in (A, B)
+        )
 
     def _check_cancelled(self) -> None:
         if self._options.cancelled is not None and self._options.cancelled():
@@ -286,46 +372,6 @@ class Run:
             except EntryError as error:
                 failed.setdefault(slot.key, error.message)
 
-    # Telling.
-
-    def _tell(self, task: _Task, failed: dict[bytes, str]) -> None:
-        slot, decision = task
-        result = self._result
-        self._equal += sum(one.now == BOTH for one in slot.members)
-        reason = failed.get(slot.key)
-        if reason is not None:
-            facts = next(iter(slot.facts.values()))
-            result.fail(Trouble(f"{facts.repository}/{facts.file_path}", facts.cache_type, reason))
-            return
-        if decision.left is not None:
-            result.left += 1
-            note = "changed on both sides: left as it is; choose with --resolve"
-            self._say(Sign.CONFLICT, "", slot.facts[decision.left.a.digest], note)
-        result.resolved += len(decision.resolved)
-        for act in decision.acts:
-            self._count(act)
-            self._say(*_told(act), slot.facts[act.member.digest], _note(act, decision))
-        result.filtered += sum(
-            not self._is_meant(slot, one) for one in slot.members if one.now in (1, 2)
-        )
-
-    def _count(self, act: Act) -> None:
-        moved: Moved = (self._result.a, self._result.b)[act.to]
-        self._equal += act.does is Does.COPY and not self._dry_run
-        match act.does:
-            case Does.COPY if not act.replaces or act.beside:
-                moved.added += 1
-            case Does.COPY | Does.REMOVE:
-                moved.changed += 1
-            case Does.DELETE:
-                moved.deleted += 1
-            case Does.KEEP:
-                self._result.kept += 1
-
-    def _say(self, sign: Sign, to: str, facts: Facts, note: str) -> None:
-        if self._told is not None:
-            self._told(Step(sign, to, facts.cache_type, facts.file_path, facts.repository, note))
-
 
 def _is_change(act: Act, to: int) -> bool:
     return act.to == to and act.does is not Does.KEEP
@@ -351,32 +397,3 @@ def _incoming(slot: Slot, act: Act) -> Incoming:
     replaces = [leaving for one in gone for leaving in _leaving(slot, act, one)]
     present = frozenset(one.digest for one in there)
     return Incoming(_element(slot, act.member), tuple(replaces), act.beside, present)
-
-
-def _told(act: Act) -> tuple[Sign, str]:
-    to = _LETTERS[act.to]
-    match act.does:
-        case Does.KEEP:
-            return Sign.LEAVE, ""
-        case Does.DELETE:
-            return Sign.DELETE, to
-        case _ if act.clash:
-            return Sign.CONFLICT, to
-        case Does.COPY if not act.replaces or act.beside:
-            return Sign.ADD, to
-        case _:
-            return Sign.CHANGE, to
-
-
-def _note(act: Act, decision: Decision) -> str:
-    here, there = _SHOWN[act.to], _SHOWN[1 - act.to]
-    if act.does is Does.KEEP:
-        return f"deleted on {there}, kept on {here}; --delete deletes it"
-    if not act.clash:
-        return ""
-    choice = next((choice for _, choice in decision.resolved), None)
-    if choice is Choice.KEEP_BOTH:
-        return f"changed on both sides: both are kept, that of {there} on {here} too"
-    if act.does is Does.REMOVE:
-        return f"changed on both sides: that of {here} goes to the trash"
-    return f"changed on both sides: that of {there} replaces that of {here}"

@@ -38,6 +38,24 @@ def check_present(sides: tuple[Side, Side], state: State) -> None:
                 f"{side.location} is gone; it held {held} results at the last sync",
                 hint=f"Nothing was done. Is its disk mounted? If it is gone for good, {_FORGET}.",
             )
+        mark = state.fact(_mark(state, number))
+        if held and mark and side.is_older(mark):
+            raise UnsafeSyncError(
+                f"{side.location} holds an older state of this database than at the last sync, or "
+                "is another one",
+                hint="Nothing was done: what it does not hold yet would count as deleted. Put the "
+                f"newer one back; or {_FORGET}.",
+            )
+
+
+def note_state(sides: tuple[Side, Side], state: State) -> None:
+    """Note what each side is like at the end, so that an older state of it is known as one."""
+    for number, side in enumerate(sides):
+        state.note(_mark(state, number), side.mark())
+
+
+def _mark(state: State, number: int) -> str:
+    return f"mark at the end {state.number(number)}"
 
 
 def check_listed(sides: tuple[Side, Side], state: State, listed: Sequence[Listed]) -> None:

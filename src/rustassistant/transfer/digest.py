@@ -116,11 +116,11 @@ class Digest:
 def whose(repository: Repository) -> str | None:
     """What names a repository on every machine that holds these entries.
 
-    Its path, where a file says it. In the local layout nothing does: the path is where the cache
-    happens to lie, so None stands for it. Where ``meta.json`` can't tell, the path is that of the
-    cache's own directory: then the name of the directory does.
+    Its path, where a file says it. In the local layout none does, but for an export of several: the
+    path is where the cache happens to lie, so None stands for it. Where ``meta.json`` can't tell,
+    the path is that of the cache's own directory: then the name of the directory does.
     """
     directory = repository.directory
     if directory is None:
-        return None
+        return None if repository.meta is None else repository.path
     return directory if repository.path.endswith(f"/{directory}") else repository.path

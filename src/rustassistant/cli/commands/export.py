@@ -64,7 +64,8 @@ def export(
             "-s",
             metavar="PATH",
             show_default="~/.rustassistant/cache.db",
-            help="The database; or a JSON cache, to give it another layout or format.",
+            help="The database, with what waits to be written into it; or a JSON cache, to give it "
+            "another layout or format.",
         ),
     ] = None,
     format_: Annotated[
@@ -99,7 +100,9 @@ def export(
             "--on-conflict",
             help="Where another file is there: the newer result keeps the name, or the older; or "
             "both stay, ours under another name; or it fails. A file that is replaced is kept in "
-            "a dated directory.",
+            "a dated directory. JSON Lines and Parquet know newest, which keeps the file that is "
+            "there under a dated name, and fail; v1 all but keep-both, and keeps rows that it "
+            "replaces in a table of their own.",
         ),
     ] = Policy.NEWEST,
     dry_run: Annotated[

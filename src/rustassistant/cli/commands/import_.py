@@ -37,8 +37,7 @@ def import_(
             "--source",
             "-s",
             metavar="FILE",
-            help="A JSON Lines file that `cache export` wrote; compressed if it ends in .gz or "
-            ".zst.",
+            help="A JSON Lines file that `cache export` wrote, plain or compressed (gzip, zstd).",
         ),
     ],
     destination: Destination = None,

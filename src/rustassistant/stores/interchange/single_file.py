@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
-from typing import IO, Final, NoReturn, Protocol
+from typing import IO, TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 import msgspec
 
@@ -37,6 +38,9 @@ from rustassistant.stores.base import Finder, Folder, StoreInfo, printable
 from rustassistant.stores.outcomes import Failure, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.plain_writer import PlainWriter
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
 _CHUNK: Final = 2**20
 _NAME_PART: Final = 40
 """Characters of the name that are repeated in that of the file beside it."""
@@ -50,11 +54,12 @@ _NEWEST: Final = Rules()
 
 class FileTally(msgspec.Struct):
     """What became of the entries of a run, and of a file that was there: ``unchanged`` if it was
-    the same, else kept as ``aside``."""
+    the same, else ``replaced``, and kept as ``aside``. A rehearsal keeps none."""
 
     written: int = 0
     failures: list[Failure] = msgspec.field(default_factory=list)
     unchanged: bool = False
+    replaced: bool = False
     aside: str | None = None
 
 
@@ -66,6 +71,29 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what has come together, and the format's end."""
+
+
+class _Digested(io.RawIOBase):
+    """A file that nothing is kept of but its size and its digest."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._digest = sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size
+
+    def write(self, data: Buffer, /) -> int:
+        self._digest.update(data)
+        length = memoryview(data).nbytes
+        self.size += length
+        return length
+
+    def digest(self) -> bytes:
+        return self._digest.digest()
 
 
 class FileWriter(PlainWriter):
@@ -113,7 +141,9 @@ class SingleFile:
 
     def info(self) -> StoreInfo:
         """Where it is and its size. A missing one has size 0."""
-        size = os.path.getsize(self.path) if os.path.exists(self.path) else 0
+        size = 0
+        with suppress(OSError):
+            size = os.stat(self.path).st_size
         return StoreInfo(self.kind, printable(self.path), size)
 
     def check_writable(self) -> None:
@@ -128,11 +158,11 @@ class SingleFile:
             )
 
     def _check_own(self) -> None:
-        if not stat.S_ISREG(os.lstat(self.path).st_mode):
-            raise DestinationError(
-                f"{printable(self.path)} is no file", hint="Name a file to export to."
-            )
         try:
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                raise DestinationError(
+                    f"{printable(self.path)} is no file", hint="Name a file to export to."
+                )
             with open(self.path, "rb") as file:
                 head = file.read(16)
         except OSError as error:
@@ -147,7 +177,7 @@ class SingleFile:
 
     @contextmanager
     def rehearsal(self) -> Iterator[SingleFile]:
-        """One that writes to nowhere."""
+        """One that compares with what is there, and writes nothing."""
         looking = type(self)(self.path)
         looking._only_looks = True
         yield looking
@@ -165,8 +195,10 @@ class SingleFile:
         Raises ConflictError instead if the policy is to fail.
         """
         if self._only_looks:
-            with open(os.devnull, "wb") as nowhere, self._written_to(nowhere) as writer:
+            read = _Digested()
+            with self._written_to(cast("IO[bytes]", read)) as writer:
                 yield writer
+            self._compare(read, rules)
             return
         self.check_writable()
         try:
@@ -192,6 +224,27 @@ class SingleFile:
             raise
         sink.close()
 
+    def _compare(self, read: _Digested, rules: Rules) -> None:
+        """Tell what `_give_name` would do. Raises ConflictError if it would."""
+        try:
+            if not os.path.lexists(self.path):
+                return
+            if read.size == os.path.getsize(self.path) and read.digest() == _digest(self.path):
+                self.tally.unchanged = True
+                return
+        except OSError as error:
+            _raise_named(error, self.path)
+        self._check_replaceable(rules)
+        self.tally.replaced = True
+
+    def _check_replaceable(self, rules: Rules) -> None:
+        if rules.on_conflict is OnConflict.FAIL:
+            raise ConflictError(
+                f"{printable(self.path)} is there and differs; it was left alone",
+                hint="Nothing was changed. With --on-conflict newest it is replaced, and kept "
+                "beside the new one under a dated name.",
+            )
+
     def _give_name(self, beside: str, rules: Rules) -> None:
         """Put the finished file in its place. What is there is never lost."""
         try:
@@ -201,15 +254,12 @@ class SingleFile:
                 os.unlink(beside)
                 self.tally.unchanged = True
                 return
-            if rules.on_conflict is OnConflict.FAIL:
-                raise ConflictError(
-                    f"{printable(self.path)} is there and differs; it was left alone"
-                ) from None
+            self._check_replaceable(rules)
             aside = _dated(self.path)
             _second_name(self.path, aside)
             _sync_directory_of(self.path)  # its new name has to last before it loses the old one
             os.rename(beside, self.path)
-            self.tally.aside = printable(aside)
+            self.tally.replaced, self.tally.aside = True, printable(aside)
         else:
             with suppress(FileNotFoundError):
                 os.unlink(beside)

@@ -6,6 +6,10 @@ Three layouts occur, and every directory that belongs to one may be named as the
     flat          <root>/<hash8>/<type>/<name>.json          and  <hash8>/meta.json
     local         <repository>/.rustassistant/cache/<type>/<name>.json
 
+An export of several repositories in the local layout is a directory of directories that hold
+nothing else, each with a ``meta.json`` in its ``.rustassistant``. Read as a whole, they keep their
+paths by it; one of them alone is the repository where it lies, as any other.
+
 Symbolic links inside a tree are never followed: they can loop, and lead to other people's files.
 Each is reported instead, since what lies behind it was paid for as well.
 """
@@ -22,7 +26,7 @@ import msgspec
 from rustassistant.entry import CacheType
 from rustassistant.errors import NotACacheError, NotFoundError, SourceUnreadableError
 from rustassistant.stores.base import Folder, Repository, printable
-from rustassistant.stores.json_tree.meta import META_NAME, read_repository
+from rustassistant.stores.json_tree.meta import META_NAME, read_exported, read_repository
 from rustassistant.stores.outcomes import Failure, Problem
 
 LOCAL_DIRECTORY: Final = ".rustassistant"
@@ -68,6 +72,12 @@ def walk(root: str) -> _Walk:
     except OSError as error:  # it could be listed a moment ago
         raise _unreadable(root, error) from None
     raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
+
+
+def walk_part(root: str, name: str) -> _Walk:
+    """What `walk` gives of one directory right below the root of a tree of many repositories."""
+    for kept in (yield from _without_backups(root, [name])):
+        yield from _repository_directory(os.path.join(root, kept))
 
 
 def _resolved(root: str) -> str:
@@ -131,6 +141,20 @@ def _is_central_root(root: str) -> bool:
     return any(_is_central(root, name) for name in _subdirectories(root))
 
 
+def _holds_exported_repositories(root: str) -> bool:
+    return any(_is_exported_repository(os.path.join(root, name)) for name in _subdirectories(root))
+
+
+def _is_exported_repository(path: str) -> bool:
+    """Code lies around any other's cache."""
+    try:
+        return os.path.lexists(os.path.join(path, LOCAL_DIRECTORY, META_NAME)) and os.listdir(
+            path
+        ) == [LOCAL_DIRECTORY]
+    except OSError:
+        return False
+
+
 def _is_repository_directory(root: str) -> bool:
     hashed = _HASH8.fullmatch(os.path.basename(root)) is not None
     has_meta = os.path.lexists(os.path.join(root, META_NAME))
@@ -186,7 +210,7 @@ def _repository(root: str) -> _Walk:
             yield from _repository_directory(path)
 
 
-def _local(dot_directory: str) -> _Walk:
+def _local(dot_directory: str, repository: Repository | None = None) -> _Walk:
     """A ``.rustassistant``: a repository's own, or the home's, which holds the central root too.
 
     What lies beside ``cache`` (README.md, config.toml, cache.json, batches/) is no entry.
@@ -194,17 +218,17 @@ def _local(dot_directory: str) -> _Walk:
     cache = os.path.join(dot_directory, "cache")
     if os.path.islink(cache):
         return iter((Failure(printable(cache), "", _LINK),))
-    return _local_cache(cache, dot_directory)
+    return _local_cache(cache, dot_directory, repository)
 
 
-def _local_cache(cache: str, dot_directory: str) -> _Walk:
+def _local_cache(cache: str, dot_directory: str, repository: Repository | None = None) -> _Walk:
     try:
         os.lstat(cache)
     except FileNotFoundError:
         return  # nothing was analysed yet
     except OSError:
         pass  # listing it says why
-    repository = Repository(path=printable(os.path.dirname(dot_directory)))
+    repository = repository or Repository(path=printable(os.path.dirname(dot_directory)))
     contents = yield from _contents(cache, "", own_files=False)
     for name in (yield from _without_backups(cache, contents.directories)):
         path = os.path.join(cache, name)
@@ -212,6 +236,25 @@ def _local_cache(cache: str, dot_directory: str) -> _Walk:
             yield from _central(path)
         else:
             yield from _type_directory(Folder(repository, printable(name), "local"), path)
+
+
+def _exported_repositories(root: str) -> _Walk:
+    """Those of an export in the local layout, and those that were added to it in another."""
+    for name in (yield from _without_backups(root, _subdirectories(root))):
+        path = os.path.join(root, name)
+        if _is_exported_repository(path):
+            dot_directory = os.path.join(path, LOCAL_DIRECTORY)
+            repository, problems = read_exported(dot_directory)
+            yield from problems
+            yield from _local(dot_directory, repository)
+        elif _is_central(root, name):
+            yield from _repository_directory(path)
+        else:
+            yield Problem(
+                printable(path),
+                "is none of the repositories that were exported to here: left alone; if it holds a "
+                "cache, name it as a source of its own",
+            )
 
 
 def _central(root: str) -> _Walk:
@@ -231,7 +274,7 @@ def _without_backups(path: str, names: list[str]) -> Generator[Problem, None, li
                 printable(os.path.join(path, name)),
                 "an export that is under way or was cut off; running it again finishes it",
             )
-        elif _BACKUP.fullmatch(name[max(name.rfind(".backup"), 0) :]):
+        elif is_backup(name):
             yield Problem(
                 printable(os.path.join(path, name)),
                 "a backup, left alone; name it as a source of its own to migrate it",
@@ -239,6 +282,11 @@ def _without_backups(path: str, names: list[str]) -> Generator[Problem, None, li
         else:
             kept.append(name)
     return kept
+
+
+def is_backup(name: str) -> bool:
+    """Whether a directory of that name, beside those of repositories, is a backup of ours."""
+    return _BACKUP.fullmatch(name[max(name.rfind(".backup"), 0) :]) is not None
 
 
 def _repository_directory(path: str) -> _Walk:
@@ -329,6 +377,7 @@ PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] 
     (_is_local_cache, lambda root: _local_cache(root, os.path.dirname(root))),
     (_is_cache_of_a_repository, lambda root: _repository_directory(os.path.dirname(root))),
     (_holds_types, _repository_directory),
+    (_holds_exported_repositories, _exported_repositories),
     (_is_central_root, _central),
     (_is_repository_directory, _repository_directory),
     (_is_flat_without_meta, _repository_directory),

@@ -30,6 +30,22 @@ def path_in(text: bytes) -> str | None:
     return meta.path or meta.repo_path or None
 
 
+def read_exported(dot_directory: str) -> tuple[Repository, list[Problem]]:
+    """The repository of a ``.rustassistant`` in an export of several; where it lies if its
+    ``meta.json`` can't tell, and why."""
+    place = os.path.join(dot_directory, META_NAME)
+    own_path = printable(os.path.dirname(dot_directory))
+    try:
+        text = read_file(place).text
+        path, reason = path_in(text), "names no path"
+    except EntryError as error:
+        path, reason = None, error.message
+    if path is None:
+        problem = Problem(printable(place), f"{reason}: its entries are kept under {own_path!r}")
+        return Repository(own_path), [problem]
+    return Repository(path, None, text), []
+
+
 def read_repository(directory: str) -> tuple[Repository, list[Problem]]:
     """The repository of a cache directory; its own path where ``meta.json`` can't tell, and why.
 

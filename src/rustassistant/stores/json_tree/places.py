@@ -5,7 +5,8 @@ tree can't hold apart:
 
 - A local cache knows its repository only by where it lies. One that is exported alone becomes
   ``.rustassistant`` again; with others beside it, it goes to a ``<hash8>`` directory, whose
-  ``meta.json`` names the repository.
+  ``meta.json`` names the repository. If all are asked to be local, each gets a directory of its
+  name, and the ``meta.json`` lies in its ``.rustassistant``.
 - Two repositories that want one directory don't get it both: whose name it is not, gets another.
 
 Names come from a database that anybody may have written: a part that could lead anywhere else is
@@ -29,6 +30,7 @@ from rustassistant.entry_json import file_name
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder, Repository, printable
 from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY
+from rustassistant.stores.json_tree.meta import path_in
 
 MAX_NAME_BYTES: Final = 255
 """What Linux's and macOS's file systems take for one name."""
@@ -72,8 +74,11 @@ class Placement:
         self._layout = layout
         folders = list(folders)
         repositories = {_key(folder.repository): folder.repository for folder in folders}
+        # One that has a meta.json knows its path, and would lose it.
         self._alone = len(repositories) == 1 and all(
-            (layout or folder.layout) == Layout.LOCAL for folder in folders
+            layout is Layout.LOCAL
+            or (layout is None and folder.layout == Layout.LOCAL and not folder.repository.meta)
+            for folder in folders
         )
         self._directories: dict[_Key, str] = {}
         self._taken: set[str] = set()
@@ -95,7 +100,9 @@ class Placement:
             return Place(_parts(LOCAL_DIRECTORY, "cache", *below), 0, None)
         directory = self._directory(repository)
         if layout is Layout.LOCAL and self._layout is Layout.LOCAL:
-            return Place(_parts(directory, LOCAL_DIRECTORY, "cache", *below), 0, None)
+            names_it = repository.meta is not None and path_in(repository.meta) == repository.path
+            meta = repository.meta if names_it else _made_meta(repository)
+            return Place(_parts(directory, LOCAL_DIRECTORY, "cache", *below), 2, meta)
         if layout is Layout.FLAT and folder.cache_type == "cache":
             raise EntryError(
                 "its type is called 'cache', which the flat layout can't tell from a directory of "
@@ -108,7 +115,7 @@ class Placement:
     def _directory(self, repository: Repository) -> str:
         key = _key(repository)
         if key not in self._directories:
-            own = _hash8(repository.path)
+            own = hash8(repository.path)
             if self._layout is Layout.LOCAL:
                 name = os.path.basename(repository.path.rstrip("/"))
                 wanted = [name or own, f"{name}-{own}"]
@@ -127,7 +134,8 @@ def _key(repository: Repository) -> _Key:
     return (repository.path, repository.directory)
 
 
-def _hash8(path: str) -> str:
+def hash8(path: str) -> str:
+    """The name that the Rust program gives the directory of the repository at that path."""
     return sha256(path.encode()).hexdigest()[:8]
 
 
@@ -142,9 +150,13 @@ def _meta(repository: Repository) -> bytes | None:
     directory = repository.directory
     if directory is not None and os.path.basename(repository.path) == directory:
         return None
+    return _made_meta(repository)
+
+
+def _made_meta(repository: Repository) -> bytes:
     meta = {
         "path": repository.path,
-        "hash": _hash8(repository.path),
+        "hash": hash8(repository.path),
         "schema_version": 1,
         "created_at": datetime.now(UTC).isoformat(),
     }

@@ -62,6 +62,11 @@ def _standing(root: str, found: str) -> Standing:
             return Standing(os.path.dirname(parent), directory=os.path.basename(parent))
         case "_is_central_root":
             return Standing(root)
+        case "_holds_exported_repositories":
+            raise UsageError(
+                f"{printable(root)} is an export of several repositories in the local layout",
+                hint="Name one of them, or a tree in the centralized layout.",
+            )
         case _:
             return Standing(parent, directory=os.path.basename(root))
 

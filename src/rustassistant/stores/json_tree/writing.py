@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.entry_json import parse, render
-from rustassistant.errors import DamagedError, EntryError
+from rustassistant.errors import DamagedError, DestinationError, EntryError
 from rustassistant.stores.base import Folder, printable
 from rustassistant.stores.json_tree.files import Looked, Root, directory_below, present
 from rustassistant.stores.json_tree.meta import META_NAME, path_in
@@ -305,9 +305,11 @@ class TreeWriter(PlainWriter):
             return
         self._naming.give(steps)
         if isinstance(where, _Open) and where.directory is None:
-            self._open = where._replace(
-                directory=directory_below(self._root.descriptor, where.place.parts)
-            )
+            try:
+                directory = directory_below(self._root.descriptor, where.place.parts)
+            except EntryError as error:  # it was written to a moment ago
+                raise DestinationError(f"{printable(self._path)}: {error.message}") from None
+            self._open = where._replace(directory=directory)
 
     def finish(self) -> None:
         """Commit everything, names that several wanted included."""

@@ -36,14 +36,23 @@ _COPIES: Final = _COLUMNS.format(row="c", analyzed_at="c.analyzed_at") + (
 )
 _OF_CONTENT: Final = f"""
 WHERE substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.hash = ? AND f.path = ?
-  AND e.id {{}}IN (SELECT entry_id FROM trash)
-  AND e.folder_id IN (SELECT d.id FROM folders d JOIN repositories r ON r.id = d.repository_id
+  AND e.id {{has}}IN (SELECT entry_id FROM trash)
+  AND {{row}}.folder_id IN (SELECT d.id FROM folders d JOIN repositories r ON r.id = d.repository_id
                       WHERE d.cache_type = ? AND r.path = ?)
 """
 _MARK: Final = """
 SELECT (SELECT ifnull(max(id), 0) FROM entries)
        || ',' || (SELECT ifnull(max(id), 0) FROM copies)
        || ',' || (SELECT count(*) || ',' || ifnull(sum(entry_id), 0) FROM trash)
+"""
+
+_LAST: Final = """
+SELECT ifnull((SELECT json_array(id, started_at) FROM runs ORDER BY id DESC LIMIT 1), '[0,0]'),
+       ifnull((SELECT json_array(id, seal) FROM entries ORDER BY id DESC LIMIT 1), '[0,0]')
+"""
+_PINNED: Final = """
+SELECT 0, entry_id FROM pins
+UNION ALL SELECT 1, c.id FROM copies c JOIN pins p ON p.entry_id = c.entry_id
 """
 
 EMPTY: Final = "0,0,0,0"
@@ -145,11 +154,15 @@ class Standings:
     ) -> Iterator[Standing | Damaged]:
         """Entries of the folder's type and repository about that content at that path, which
         answer, or do no more."""
-        sql = _ENTRIES + _OF_CONTENT.format("" if in_trash else "NOT ")
         owner = (folder.cache_type, folder.repository.path)
         values = (file_hash[:HASH_PREFIX], file_hash, path, *owner)
-        for row in self._connection.execute(sql, values).fetchall():
-            yield self._standing(row, folder, copied=False)
+        # What shares a row with another at another file is never in the trash.
+        for copied in (False,) if in_trash else (False, True):
+            sql = (_COPIES if copied else _ENTRIES) + _OF_CONTENT.format(
+                has="" if in_trash else "NOT ", row="c" if copied else "e"
+            )
+            for row in self._connection.execute(sql, values).fetchall():
+                yield self._standing(row, folder, copied=copied)
 
     def mark(self) -> str:
         """A text that is another when an entry has come, or has gone to the trash."""
@@ -190,6 +203,30 @@ class Standings:
                 raise entry
             return self._original(entry)
         raise DamagedError("is in an index only")
+
+
+def last_rows(connection: apsw.Connection) -> str:
+    """A text that names the newest rows, for `has_rows` of a later state."""
+    return ";".join(map(str, connection.execute(_LAST).fetchall()[0]))
+
+
+def has_rows(connection: apsw.Connection, last: str) -> bool:
+    """Whether a database once had these newest rows: an older state of it has not.
+
+    Runs stay for good. An entry may have ended since, which leaves a run.
+    """
+    (run, started_at), (entry, sealed) = (json.loads(part) for part in last.split(";"))
+    execute = connection.execute
+    if run and execute("SELECT started_at FROM runs WHERE id = ?", (run,)).get != started_at:
+        return False
+    if not entry or execute("SELECT seal FROM entries WHERE id = ?", (entry,)).get == sealed:
+        return True
+    return bool(execute("SELECT EXISTS (SELECT 1 FROM runs WHERE id > ?)", (run,)).get)
+
+
+def pinned_rows(connection: apsw.Connection) -> list[Rows]:
+    """All that is pinned. Who shares a row that is, is pinned too."""
+    return [(bool(copied), row_id) for copied, row_id in connection.execute(_PINNED)]
 
 
 def split(rows: Sequence[Rows]) -> tuple[list[int], list[int]]:

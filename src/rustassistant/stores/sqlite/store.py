@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
 import apsw
@@ -62,8 +62,8 @@ class SqliteStore:
         """Where it is and its size, the write-ahead log included. A missing one has size 0."""
         size = 0
         for suffix in ("", "-wal"):
-            if os.path.exists(self.path + suffix):
-                size += os.path.getsize(self.path + suffix)
+            with suppress(OSError):  # a log goes with the last who has the file open
+                size += os.stat(self.path + suffix).st_size
         return StoreInfo("sqlite", printable(self.path), size)
 
     def check_writable(self) -> None:

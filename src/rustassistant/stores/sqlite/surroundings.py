@@ -20,6 +20,8 @@ _NETWORK: Final = frozenset(
      "fuse.s3fs", "fuse.glusterfs", "fuse.davfs2", "fuse.gcsfuse", "fuse.cephfs")
 )  # fmt: skip
 
+_SHARED: Final = frozenset(("9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs"))
+
 _COARSEST_CLOCK_NS: Final = 2 * 10**9
 """FAT's times are in steps of two seconds; no other file system's are longer."""
 
@@ -28,6 +30,19 @@ _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
 def network_file_system(path: str) -> str | None:
     """The kind of network file system that ``path`` lies on, or None for a local or unknown one."""
+    kind = _file_system(path)
+    return kind if kind in _NETWORK else None
+
+
+def tells_no_changes(path: str) -> str | None:
+    """The kind of file system that ``path`` lies on if others can change it behind the kernel's
+    back, as over a network, through FUSE or from outside a virtual machine; None if not."""
+    kind = _file_system(path)
+    return kind if kind in _NETWORK | _SHARED or kind.startswith("fuse") else None
+
+
+def _file_system(path: str) -> str:
+    """Its kind, empty where that can't be told."""
     place = os.fsencode(os.path.realpath(path))
     best, kind = b"", ""
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
@@ -37,7 +52,7 @@ def network_file_system(path: str) -> str | None:
             inside = place == point or place.startswith(point.rstrip(b"/") + b"/")
             if inside and len(point) >= len(best):
                 best, kind = point, after.split(b" ", 1)[0].decode("ascii", "replace")
-    return kind if kind in _NETWORK else None
+    return kind
 
 
 def file_state(path: str) -> bytes | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import apsw
+
 from rustassistant.stores.sqlite.totals import Totals
 
 SUPERSEDED: Final = "superseded"
@@ -22,6 +24,15 @@ SELECT c.file_id, c.folder_id, e.producer_id, c.analyzed_at, e.tokens_used,
        ifnull(e.result_of, e.id), e.result_digest, c.source_name, c.source_stamp, c.seal
 FROM copies c JOIN entries e ON e.id = c.entry_id WHERE c.id = ?
 """
+
+_INHERIT: Final = (
+    "INSERT OR IGNORE INTO pins (entry_id, pinned_at)"
+    " SELECT ?, p.pinned_at FROM copies c JOIN pins p USING (entry_id) WHERE c.id = ?",
+    "INSERT OR IGNORE INTO uses (entry_id, hits, last_used)"
+    " SELECT ?, u.hits, u.last_used FROM copies c JOIN uses u USING (entry_id) WHERE c.id = ?",
+)
+"""Whoever shared a row shared its pin. Which of them was asked for, nobody noted: each counts as
+used as often, so that what answered yesterday is not evicted as if it never had."""
 
 
 def throw_away(totals: Totals, entry_id: int, *, reason: str, now: int) -> None:
@@ -45,9 +56,16 @@ def promote(totals: Totals, copy_id: int) -> int:
     """Make an entry of its own from one that shared another's row; return its id."""
     totals.connection.execute(_PROMOTE, (copy_id,))
     made = totals.connection.last_insert_rowid()
+    inherit(totals.connection, made, copy_id)
     totals.connection.execute("DELETE FROM copies WHERE id = ?", (copy_id,))
     totals.count(made, 1)
     return made
+
+
+def inherit(connection: apsw.Connection, entry_id: int, copy_id: int) -> None:
+    """Give an entry that has a row of its own now the pin and the uses of the one that it shared."""
+    for sql in _INHERIT:
+        connection.execute(sql, (entry_id, copy_id))
 
 
 def take_back(totals: Totals, entry_id: int) -> None:

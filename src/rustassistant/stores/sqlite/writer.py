@@ -95,7 +95,7 @@ class SqliteWriter:
             return 0
         try:
             return os.path.getsize(self._path + "-wal")
-        except FileNotFoundError:
+        except OSError:  # what is wrong with it, the next write to it says
             return 0
 
     def _fold_log(self) -> None:
@@ -170,6 +170,15 @@ class SqliteWriter:
             for entry_id in ids:
                 throw_away(self._totals, entry_id, reason=reason, now=time.time_ns())
             self._arrivals = Arrivals(self._reader, self._totals, self._rules)
+
+    def promote(self, copies: Sequence[int]) -> dict[int, int]:
+        """Give entries that share another's row, named by their ids in ``copies``, rows of their
+        own; return the ids of these."""
+        with errors_named(self._path):
+            made = {copy_id: promote(self._totals, copy_id) for copy_id in copies}
+            if made:
+                self._arrivals = Arrivals(self._reader, self._totals, self._rules)
+        return made
 
     def take_back(self, entries: Sequence[int]) -> None:
         """Let entries answer again that are in the trash, by their ids."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 from urllib.parse import quote
 
@@ -40,6 +42,10 @@ _WRITE_AHEAD_LOG: Final = 2
 _WITHOUT_LOCKS: Final = "unix-none"
 
 _State = list[tuple[int, int, int] | None]
+
+
+class _LeftUnfinishedError(SourceUnreadableError):
+    """A journal has to be played back first, which is not for readers to do."""
 
 
 class Reading:
@@ -165,7 +171,7 @@ def errors_of_source(path: str) -> Iterator[None]:
             hint="Keep the file as it is, and migrate again from the JSON cache if it is there.",
         ) from None
     except apsw.ReadOnlyError:
-        raise SourceUnreadableError(
+        raise _LeftUnfinishedError(
             f"{place} was left in the middle of a change, which only writing to it could undo",
             hint="Copy it with the -journal file beside it to another place, open the copy once "
             "with any SQLite tool, and name the copy.",
@@ -185,12 +191,35 @@ def check_writable(path: str) -> None:
 def _check_is_v1(path: str) -> None:
     """Refuse any other file, untouched."""
     try:
-        with Reading(path) as reading:
-            table = reading.tables[0]
+        try:
+            table = _table_of(path)
+        except _LeftUnfinishedError:
+            # By a run of ours that died, perhaps. Opening it for writing mends it, once it is known
+            # to be what we may write to.
+            with _mended_copy(path) as copy:
+                table = _table_of(copy)
     except NotACacheError:
         raise ForeignFileError(f"{printable(path)} is not a database of the Rust program") from None
     if table.missing:
         raise _lacks_columns(path, table)
+
+
+def _table_of(path: str) -> Table:
+    with Reading(path) as reading:
+        table: Table = reading.tables[0]
+        return table
+
+
+@contextmanager
+def _mended_copy(path: str) -> Iterator[str]:
+    """A copy, in a temporary directory, to which its journal was played back."""
+    with errors_named(path), tempfile.TemporaryDirectory(prefix="rustassistant-") as directory:
+        copy = os.path.join(directory, "copy.db")
+        for suffix in ("", "-journal"):
+            shutil.copyfile(path + suffix, copy + suffix)
+        with closing(apsw.Connection(copy, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        yield copy
 
 
 def _lacks_columns(path: str, table: Table) -> RustAssistantError:
@@ -220,11 +249,15 @@ def open_for_writing(path: str) -> apsw.Connection:
 
 
 def prepare(connection: apsw.Connection) -> None:
-    """Settings for writing. Until a commit, nothing spills into the file: readers go on."""
+    """Settings for writing. Until a commit, nothing spills into the file: readers go on.
+
+    ``EXTRA``, since without a write-ahead log ``FULL`` leaves it to the disk when a commit lasts:
+    the journal may come back with the power. https://www.sqlite.org/pragma.html#pragma_synchronous
+    """
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     for pragma in (
         "trusted_schema=OFF",
-        "synchronous=FULL",
+        "synchronous=EXTRA",
         f"cache_size=-{_CACHE_KIB}",
         "cache_spill=OFF",
         "cell_size_check=ON",

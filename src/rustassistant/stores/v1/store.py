@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import apsw
@@ -51,8 +51,8 @@ class V1Store:
         """Where it is and its size, the write-ahead log included. A missing one has size 0."""
         size = 0
         for suffix in ("", "-wal"):
-            if os.path.exists(self.path + suffix):
-                size += os.path.getsize(self.path + suffix)
+            with suppress(OSError):  # a log goes with the last who has the file open
+                size += os.stat(self.path + suffix).st_size
         return StoreInfo("v1", printable(self.path), size)
 
     # As a source.
