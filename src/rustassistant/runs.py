@@ -54,7 +54,8 @@ def show_run(database: str | os.PathLike[str], run_id: int) -> RunNotes:
     connection = open_for_reading(path)
     try:
         with errors_named(path):
-            found = runs(connection, run_id)
+            # An integer of more than 64 bits is no id either.
+            found = runs(connection, run_id) if run_id.bit_length() < 64 else []
             if not found:
                 raise NotFoundError(
                     f"{printable(path)} knows of no run {run_id}",

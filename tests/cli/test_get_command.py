@@ -466,3 +466,9 @@ def test_real_command_prints_bytes_whatever_the_screen(fill: Fill, source: Path)
     assert done.returncode == 0
     assert json.loads(done.stdout) == "naïve 😀"
     assert done.stderr == b""
+
+
+def test_name_that_is_not_utf_8_is_told_as_its_bytes(get: Get, database: Path) -> None:
+    ran = get("--type", "docs", "--content", os.fsdecode(b"nonutf\xff"))
+    assert ran.code == 10
+    assert "nonutf\\xff cannot be read" in ran.err

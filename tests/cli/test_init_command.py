@@ -7,6 +7,8 @@ import pytest
 
 from looking import Run, runner
 from rustassistant import AnalysisCache
+from rustassistant.inspection import make_database
+from support import as_nobody
 
 
 @pytest.fixture
@@ -89,3 +91,21 @@ def test_foreign_file_in_its_place_is_refused_untouched(init: Run, tmp_path: Pat
     assert (ran.code, ran.out) == (1, "")
     assert file.read_bytes() == b"mine"
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_read_only_database_that_is_there_is_no_mistake(init: Run, own_home: Path) -> None:
+    init()
+    database = own_home / "cache.db"
+    for path in own_home.parents:
+        if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o055 != 0o055:
+            path.chmod(path.stat().st_mode | 0o055)
+    own_home.chmod(0o555)
+    database.chmod(0o444)
+    try:
+        as_nobody(lambda: _is_there(database))
+    finally:
+        own_home.chmod(0o700)
+
+
+def _is_there(database: Path) -> None:
+    assert make_database(database).was_there

@@ -150,3 +150,24 @@ def test_nothing_to_list_is_said(listed: Run, four: Filled) -> None:
     assert (ran.code, ran.out) == (0, f"No such entries in {four.database}.\n")
     assert listed("--sort", "colour").code == 2
     assert listed("-d", four.database.parent / "absent.db").code == 10
+
+
+@pytest.mark.parametrize("width", [20, 27, 40, 50, 62])
+def test_columns_fit_a_narrow_screen_too(
+    listed: Run, filled: Filled, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    filled.add("src/" + "deep/" * 30 + "a.rs", tokens_used=MILLION, cache_type="refactor")
+    filled.migrate()
+    monkeypatch.setenv("COLUMNS", str(width))
+    head, row = listed().lines
+    assert max(len(head), len(row)) <= width
+    assert head.split()[0] == "ID"
+    assert "/a.rs" in row
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**20])
+def test_numbers_beyond_all_that_can_be_stored_are_numbers(
+    listed: Run, four: Filled, number: int
+) -> None:
+    assert len(files(listed("--json", "--limit", str(number)).objects)) == 4
+    assert listed("--json", "--min-tokens", str(number)).summary["total"] == 0

@@ -67,7 +67,8 @@ def test_runs_come_as_json(log: Callable[..., Called], database: Path) -> None:
 
 
 def test_run_that_does_not_exist_is_named(log: Callable[..., Called], database: Path) -> None:
-    code, out, err = log("9", "-d", database)
-    assert (code, out) == (10, "")
-    assert "no run 9" in err
+    for run_id in ("9", "99999999999999999999"):
+        code, out, err = log(run_id, "-d", database)
+        assert (code, out) == (10, "")
+        assert f"no run {run_id}" in err
     assert log("-d", database.parent / "absent.db")[0] == 10

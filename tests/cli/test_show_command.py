@@ -155,3 +155,13 @@ def test_file_whose_name_is_a_number_can_be_named(show: Run, filled: Filled) -> 
         )  # fmt: skip
     assert show("42").code == 10
     assert "docs of 42" in show("./42").out
+
+
+def test_entry_of_another_type_than_asked_for_is_not_shown(show: Run, filled: Filled) -> None:
+    filled.add("a.rs")
+    filled.migrate()
+    assert show("1", "--type", "docs").code == 0
+    for extra in ((), ("--raw",), ("--json",)):
+        ran = show("1", "--type", "bogus", *extra)
+        assert ran.code == 10
+        assert "entry 1 is of type docs, not bogus" in ran.out + ran.err

@@ -308,3 +308,11 @@ def test_ages_filter_too(status: Run, filled: Filled) -> None:
     filled.migrate()
     assert status("--json", "--since", "100d").summary["entries"] == 1
     assert status("--since", "yesterday").code == 2
+
+
+def test_more_tokens_than_can_be_stored_are_asked_for_in_vain(status: Run, filled: Filled) -> None:
+    filled.add("a.rs", tokens_used=MILLION)
+    filled.migrate()
+    ran = status("--min-tokens", str(2**63))
+    assert (ran.code, ran.err) == (0, "")
+    assert "  0 entries" in ran.out

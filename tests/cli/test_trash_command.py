@@ -9,6 +9,7 @@ import pytest
 
 from retention_support import Caller, at_a_terminal, live
 from rustassistant import AnalysisCache, CacheMigrator
+from rustassistant.retention import Chosen, look_into_trash
 from rustassistant.stores.sqlite import SqliteStore
 from support import Cache, snapshot
 
@@ -270,3 +271,23 @@ def test_database_that_does_not_exist_is_named(call: Caller, tmp_path: Path) -> 
         more = ("--all",) if command == "restore" else ()
         assert call("trash", command, "-d", tmp_path / "no.db", *more).code == 10
     assert not list(tmp_path.glob("no*"))
+
+
+def test_limit_beyond_all_numbers_lists_all(call: Caller, database: Path) -> None:
+    call("clear", "--include", "*.rs", "-d", database, "--yes")
+    listed = call("trash", "list", "-d", database, "--json", "--limit", "99999999999999999999")
+    assert len(listed.entries) == 4
+
+
+def test_age_from_before_all_moments_is_refused(call: Caller, database: Path) -> None:
+    call("clear", "--include", "*.rs", "-d", database, "--yes")
+    ran = call("trash", "empty", "-d", database, "--older-than", "99999999999d", "-n")
+    assert ran.code == 2
+    assert "out of range" in ran.err
+    assert call("trash", "empty", "-d", database, "--older-than", "15000w", "-n").code == 0
+
+
+def test_any_age_can_be_asked_for_in_programs(call: Caller, database: Path) -> None:
+    call("clear", "--include", "*.rs", "-d", database, "--yes")
+    with look_into_trash(database, Chosen(older_than=10**20)) as found:
+        assert found.size.entries == 0

@@ -10,8 +10,11 @@ from typing import Any
 import apsw
 import pytest
 
-from rustassistant import CacheMigrator
-from rustassistant.check import check_database
+from damage import run_sql
+from rustassistant import AnalysisCache, CacheMigrator
+from rustassistant.check import check_database, repair_database
+from rustassistant.errors import DamagedError
+from rustassistant.retention import clear, list_pins, pin
 from rustassistant.stores.sqlite.upkeep.compaction import compact
 from rustassistant.stores.sqlite.upkeep.live_size import live_size
 from rustassistant.stores.sqlite.upkeep.removal import Removal, empty_trash, removing
@@ -66,9 +69,9 @@ def test_what_is_not_committed_is_undone(database: str) -> None:
     def stop() -> None:
         with removing(database) as removal:
             removal.clear(Scope())
-            raise InterruptedError
+            raise RuntimeError("stopped")
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(RuntimeError, match="stopped"):
         stop()
     assert in_trash(database) == 0
 
@@ -149,3 +152,73 @@ def test_live_size_is_about_that_of_the_compact_file(
     with closing(apsw.Connection(database)) as connection:
         size = live_size(connection)
     assert os.path.getsize(database) == pytest.approx(size, rel=within)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Three places of one row, pinned, and asked for twice."""
+    cache = Cache(tmp_path / "shared")
+    for number in range(3):
+        cache.add(
+            f"{number}.rs",
+            content=b"same",
+            result="equal",
+            analyzed_at=f"2026-02-0{number + 1}T00:00:00+00:00",
+        )
+    database = tmp_path / "shared.db"
+    assert CacheMigrator(cache.root, database, dedup=True).migrate().total_shared == 2
+    assert pin(database, ["1.rs"]) == (1, 1)
+    with AnalysisCache(database) as asking:
+        for _ in range(2):
+            assert asking.get(type="docs", content="same")
+    return database
+
+
+def pinned_files(database: Path) -> set[str]:
+    with list_pins(database) as pins:
+        return {one[0].file_path for one in pins if not isinstance(one, DamagedError)}
+
+
+def uses(database: Path) -> list[tuple[Any, ...]]:
+    with closing(apsw.Connection(str(database))) as connection:
+        return connection.execute("SELECT hits FROM uses").fetchall()
+
+
+def test_pin_outlives_the_deletion_of_the_entry_whose_row_is_shared(shared: Path) -> None:
+    with AnalysisCache(shared) as cache:
+        assert cache.delete(file_path="0.rs") == 1
+    assert {"1.rs", "2.rs"} <= pinned_files(shared)
+    assert clear(shared).entries == 0
+    assert check_database(shared).sound
+
+
+def test_pin_outlives_a_newer_result_for_the_entry_whose_row_is_shared(shared: Path) -> None:
+    with AnalysisCache(shared) as cache:
+        owner = next(iter(cache))
+        cache.set(
+            type="docs",
+            repository=owner.repository,
+            file_path="0.rs",
+            content="same",
+            provider=owner.provider,
+            model=owner.model,
+            prompt_hash=owner.prompt_hash,
+            result="another",
+        )
+    assert {"1.rs", "2.rs"} <= pinned_files(shared)
+
+
+def test_uses_of_a_shared_row_are_those_of_each_that_shared_it(shared: Path) -> None:
+    """Or what answered yesterday would be evicted as never used."""
+    with AnalysisCache(shared) as cache:
+        cache.delete(file_path="0.rs")
+    assert uses(shared) == [(2,)] * 3
+
+
+def test_pin_outlives_the_repair_of_the_entry_whose_row_is_shared(shared: Path) -> None:
+    run_sql(shared, "UPDATE entries SET file_id = file_id + 1")  # of the one that owns the row
+    result = repair_database(shared)
+    assert result.left.sound
+    assert len(result.found.lost) == 1
+    assert pinned_files(shared) == {"1.rs", "2.rs"}
+    assert uses(shared) == [(2,)] * 2

@@ -15,7 +15,7 @@ from rustassistant.cli.render import emit, visible, warn
 from rustassistant.entry import Entry, content_hash
 from rustassistant.errors import NotFoundError
 from rustassistant.stores import open_destination
-from rustassistant.stores.base import Candidate, Query
+from rustassistant.stores.base import Candidate, Query, printable
 from rustassistant.timestamps import format_rfc3339
 
 EXIT_MISS: Final = 1
@@ -75,7 +75,7 @@ def _read(content: str) -> bytes:
         return Path(content).expanduser().read_bytes()
     except OSError as error:
         raise NotFoundError(
-            f"{content} cannot be read: {error.strerror}",
+            f"{printable(content)} cannot be read: {error.strerror}",
             hint="Name the file whose analysis is wanted: the cache is asked by its content.",
         ) from None
 

@@ -17,14 +17,14 @@ EXIT_FAILURES: Final = 3
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),
-    Column("when (UTC)"),
-    Column("type"),
+    Column("when (UTC)", goes=2),
+    Column("type", goes=1),
     Column("file", gives=Gives.START, least=24),
-    Column("repository", gives=Gives.START, least=8, goes=1),
-    Column("model", gives=Gives.END, goes=2),
-    Column("tokens", is_number=True, goes=3),
-    Column("about", is_number=True),
-    Column("hits", is_number=True, goes=4),
+    Column("repository", gives=Gives.START, least=8, goes=4),
+    Column("model", gives=Gives.END, goes=5),
+    Column("tokens", is_number=True, goes=6),
+    Column("about", is_number=True, goes=3),
+    Column("hits", is_number=True, goes=7),
 )
 
 

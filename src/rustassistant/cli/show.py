@@ -15,7 +15,7 @@ from rustassistant.cli.render import say, visible
 from rustassistant.cli.tables import Column, Gives, say_table
 from rustassistant.configuration import load
 from rustassistant.entry_json import file_name, result_in_file
-from rustassistant.errors import UsageError
+from rustassistant.errors import NotFoundError, UsageError
 from rustassistant.inspection import Shown, find_entries, show_entry
 from rustassistant.pricing import Split
 from rustassistant.stores.base import printable
@@ -46,6 +46,13 @@ def run_show(options: ShowOptions) -> int:
         if len(ids) > 1 and not options.as_json:
             return _choose(options, found)
     shown = [show_entry(options.database, one, load()) for one in ids]
+    for one in shown:
+        if options.cache_type not in (None, one.item.cache_type):
+            raise NotFoundError(
+                f"entry {one.item.id} is of type {visible(one.item.cache_type)}, not "
+                f"{visible(options.cache_type or '')}",
+                hint="Leave --type out: an ID names one entry.",
+            )
     if options.as_json:
         _print_bytes(msgspec.json.encode(_summary(shown)) + b"\n")
     elif options.raw:

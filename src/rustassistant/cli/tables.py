@@ -12,6 +12,9 @@ from typing import Final, NamedTuple
 from rustassistant.cli.render import say, visible
 
 _GAP: Final = "  "
+_NARROWEST: Final = 6
+"""Columns that are left of one that gives way where all else has gone."""
+
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
@@ -25,7 +28,8 @@ class Gives(Enum):
 
 class Column(NamedTuple):
     """A column's heading; numbers stand to the right. One that gives way is narrowed to ``least``
-    columns; then those that may go do, the largest ``goes`` first (0 stays)."""
+    columns; then those that may go do, the largest ``goes`` first (0 stays); then it is narrowed
+    further."""
 
     heading: str
     is_number: bool = False
@@ -65,20 +69,27 @@ def _fitting(columns: Sequence[Column], widths: list[int], indent: int) -> list[
         return kept
     room = screen - indent
 
+    def gives(place: int) -> bool:
+        return columns[place].gives is not Gives.NOTHING
+
     def least(place: int) -> int:
-        gives = columns[place].gives is not Gives.NOTHING
-        return min(widths[place], columns[place].least) if gives else widths[place]
+        return min(widths[place], columns[place].least) if gives(place) else widths[place]
 
     while _taken([least(place) for place in kept]) > room:
         goes = max(kept, key=lambda place: columns[place].goes)
         if not columns[goes].goes:
             break
         kept.remove(goes)
-    for _ in range(_taken([widths[place] for place in kept]) - room):
-        giving = [place for place in kept if widths[place] > least(place)]
-        if giving:
-            widths[max(giving, key=lambda place: widths[place] - columns[place].least)] -= 1
+    for floor in (least, _narrowest):
+        for _ in range(_taken([widths[place] for place in kept]) - room):
+            giving = [place for place in kept if gives(place) and widths[place] > floor(place)]
+            if giving:
+                widths[max(giving, key=lambda place: widths[place] - columns[place].least)] -= 1
     return kept
+
+
+def _narrowest(_: int) -> int:
+    return _NARROWEST
 
 
 def _taken(widths: Sequence[int]) -> int:

@@ -54,8 +54,8 @@ def make_database(path: AnyPath) -> Made:
     if os.path.isdir(place):
         place = os.path.join(place, DATABASE_NAME)
     was_there = os.path.exists(place)
-    check_writable(place)
     if not was_there:
+        check_writable(place)
         create(place)
     open_for_reading(place).close()
     return Made(place, was_there)

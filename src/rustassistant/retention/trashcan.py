@@ -160,7 +160,7 @@ def _wanted(connection: Any, chosen: Chosen) -> Wanted:
         scope=scope_of(connection, chosen.selection),
         ids=None if chosen.ids is None else _fitting(chosen.ids),
         reason=chosen.reason,
-        until=None if age is None else time.time_ns() - age * _NS,
+        until=None if age is None else max(0, time.time_ns() - age * _NS),
     )
 
 

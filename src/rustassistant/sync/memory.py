@@ -192,8 +192,9 @@ def _locked(path: str, places: tuple[str, str]) -> Iterator[None]:
                 f"{printable(places[0])} and {printable(places[1])} are being synced by "
                 f"process {holder or 'unknown'}"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk: then nobody is told who it is
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -147,10 +147,10 @@ class TreeListing:
             items = []
             for name, found in zip(some, JsonPartition(folder, path, some).read({}), strict=True):
                 if isinstance(found, Failure):
-                    if os.path.lexists(os.path.join(path, name)):
-                        self._listed.failures.append(found)  # what it was when read stays in mind
-                    else:
+                    if _is_gone(os.path.join(path, name)):
                         gone.add(os.fsencode(name))
+                    else:
+                        self._listed.failures.append(found)  # what it was when read stays in mind
                 elif isinstance(found, Found):
                     items.append(self._item(os.fsencode(name), found, folder))
             self._state.displace(container, [item for item in items if item.name in known])
@@ -163,6 +163,17 @@ class TreeListing:
         key = self._key_of(folder.repository)
         element = element_of(key, folder.cache_type, columns)
         return Item(name, found.stamp, element, facts_of(key, folder, columns))
+
+
+def _is_gone(path: str) -> bool:
+    """Whether there is nothing, for sure: on a bad disk, a file can't be found either."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_directory(path: str) -> bool:

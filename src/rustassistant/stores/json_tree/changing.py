@@ -93,13 +93,14 @@ class TreeChanges:
         if len(self._unsettled) > _FEW:
             os.sync()
         else:
-            for number in self._unsettled:
-                path = os.path.join(self._root.path, UNFINISHED, str(number))
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            with self._root.errors_named():
+                for number in self._unsettled:
+                    path = os.path.join(self._root.path, UNFINISHED, str(number))
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
         self._unsettled.clear()
 
     def do(self, change: Change) -> None:
@@ -115,7 +116,7 @@ class TreeChanges:
     def finish(self) -> None:
         """Make all changes durable."""
         for parts in sorted(self._touched):
-            with suppress(EntryError):
+            with suppress(EntryError), self._root.errors_named():
                 directory = directory_below(self._root.descriptor, parts)
                 if directory is not None:
                     try:
@@ -256,7 +257,7 @@ class TreeChanges:
         return aside
 
     def _take_meta_along(self, change: Change, trash: int) -> None:
-        """Copy ``meta.json``, so that what is in the trash can be migrated as it is."""
+        """Copy ``meta.json``, whole, so that what is in the trash can be migrated as it is."""
         owner = change.place.parts[:1]
         if owner == (LOCAL_DIRECTORY.encode(),):
             return
@@ -264,12 +265,13 @@ class TreeChanges:
         target = directory_below(trash, owner, make=True)
         try:
             if source is not None and target is not None:
-                with suppress(EntryError, FileExistsError):
-                    text = present(source, _META)
+                with suppress(EntryError, Taken):
+                    text = None if present(target, _META) else present(source, _META)
                     if text is not None:
-                        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                        with open(os.open(_META, flags, 0o600, dir_fd=target), "wb") as file:
-                            file.write(text)
+                        number = self.stage(text)
+                        self.settle()
+                        self._root.name(number, target, _META)
+                        os.fsync(target)
         finally:
             for descriptor in (source, target):
                 if descriptor is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 
@@ -23,11 +24,14 @@ from rustassistant.stores.sqlite.naming import (
     cannot_write,
     errors_named,
     nearest_directory,
+    wants_room,
 )
 from rustassistant.stores.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from rustassistant.stores.sqlite.surroundings import network_file_system
 
 BUSY_TIMEOUT_MS: Final = 5_000
+_LEAST_SHARED_MEMORY: Final = 32 * 2**10
+"""Bytes: https://www.sqlite.org/walformat.html#wal_index_block_size_and_the_size_of_the_wal_index_file"""
 _CACHE_KIB: Final = 64 * 2**10
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
@@ -50,16 +54,46 @@ def open_for_reading(path: str) -> apsw.Connection:
     check_place(path)
     with errors_named(path):
         _check_header(path)
-        connection = apsw.Connection(*_for_reading(path))
         try:
-            _keep_plans(connection)
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            connection.execute("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON")
-            connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
-        except BaseException:
-            connection.close()
-            raise
+            return _opened_for_reading(path)
+        except apsw.IOError as error:
+            if not wants_room(error):
+                raise
+            return _opened_for_reading(path, alone=True)
+
+
+def _opened_for_reading(path: str, *, alone: bool = False) -> apsw.Connection:
+    """``alone``: with nobody else beside it, which needs no shared memory.
+
+    That lies in a file, which can't be made on a full disk. Where there is one somebody has the
+    database open, and is not shut out. https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
+    """
+    connection = apsw.Connection(*_for_reading(path))
+    try:
+        _keep_plans(connection)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON")
+        if alone:
+            connection.pragma("locking_mode", "exclusive")
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        if alone:
+            _remove_stub(path + "-shm")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def is_alone(connection: apsw.Connection) -> bool:
+    """Whether nobody else can open the database until this is closed: for full disks."""
+    return bool(connection.pragma("locking_mode") == "exclusive")
+
+
+def _remove_stub(shared_memory: str) -> None:
+    """Remove what an attempt to make shared memory left. We hold the lock: nobody else uses it."""
+    with suppress(FileNotFoundError):
+        if os.path.getsize(shared_memory) < _LEAST_SHARED_MEMORY:
+            os.unlink(shared_memory)
 
 
 def _for_reading(path: str) -> tuple[str, int]:

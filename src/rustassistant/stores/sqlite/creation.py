@@ -13,6 +13,7 @@ import apsw
 
 from rustassistant.errors import DestinationError
 from rustassistant.stores.base import printable
+from rustassistant.stores.renaming import rename_new
 from rustassistant.stores.sqlite.naming import from_os_error
 from rustassistant.stores.sqlite.schema import APPLICATION_ID, PAGE_SIZE, SCHEMA_VERSION, TABLES
 
@@ -74,13 +75,15 @@ def _publish(temporary: str, path: str) -> None:
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        if os.path.lexists(path):
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # on a bad disk this fails, which is not to say that nothing is there
             return
         for suffix in ("-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
                 os.rename(path + suffix, f"{path}{suffix}.orphan-{token_hex(4)}")
         os.fsync(directory)  # that its journal is gone: later on, nobody would look for it
-        os.rename(temporary, path)
+        with suppress(FileExistsError):
+            rename_new(temporary, path)
         os.fsync(directory)
     finally:
         os.close(directory)

@@ -27,6 +27,8 @@ NOT_A_DATABASE_HINT: Final = (
     "move what it holds into a file of ours.)"
 )
 
+_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+
 
 @contextmanager
 def errors_named(path: str) -> Iterator[None]:
@@ -58,11 +60,23 @@ def errors_named(path: str) -> Iterator[None]:
         raise DestinationError(
             f"{place} cannot be opened: {error}", hint=why_not_writable(path)
         ) from None
-    except apsw.IOError as error:
+    except (FileExistsError, InterruptedError):
+        raise  # nothing is wrong with the file: who asked for it deals with that
+    except (apsw.IOError, OSError) as error:
+        if wants_room(error):
+            raise OutOfSpaceError(f"the disk that holds {place} is full") from None
         raise DestinationError(
             f"reading or writing {place} failed: {error}",
             hint="The medium may be failing or full; what was committed before stays.",
         ) from None
+
+
+def wants_room(error: apsw.IOError | OSError) -> bool:
+    """Whether a full disk is what is wrong: SQLite says no more than that its shared memory,
+    32 KiB, could not be made."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return bool(getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE)
 
 
 def cannot_write(path: str) -> DestinationError:
@@ -83,7 +97,7 @@ def why_not_writable(path: str) -> str:
 
 def from_os_error(path: str, error: OSError) -> RustAssistantError:
     """The error for something that the system would not let us make."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _NO_ROOM:
         return OutOfSpaceError(f"the disk that holds {printable(path)} is full")
     return DestinationError(
         f"{printable(path)} cannot be made: {error.strerror}", hint=why_not_writable(path)

@@ -222,9 +222,9 @@ def _share(connection: apsw.Connection, path: str) -> int:
             live = connection.execute(
                 "SELECT ifnull(sum(entries), 0) + (SELECT count(*) FROM copies) FROM totals"
             ).get
+            size = os.path.getsize(path)
     except DamagedError:
         return 0
-    size: int = os.path.getsize(path)
     return size // live if live > 0 else 0
 
 

@@ -63,7 +63,7 @@ def promote(totals: Totals, copy_id: int) -> int:
 
 
 def inherit(connection: apsw.Connection, entry_id: int, copy_id: int) -> None:
-    """Give an entry that has a row of its own now the pin and the uses of the one that it shared."""
+    """Give an entry that has a row of its own now the pin and uses of the one that it shared."""
     for sql in _INHERIT:
         connection.execute(sql, (entry_id, copy_id))
 

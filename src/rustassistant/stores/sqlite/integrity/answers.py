@@ -10,7 +10,7 @@ import apsw
 
 from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError
-from rustassistant.stores.sqlite.integrity.pages import Value
+from rustassistant.stores.sqlite.integrity.records import Value
 from rustassistant.stores.sqlite.integrity.small_tables import SmallTables
 from rustassistant.stores.sqlite.integrity.tables import Row, Values, rows_of
 from rustassistant.stores.sqlite.rows import EntryReader

@@ -51,6 +51,13 @@ _SEARCHED_BYTES: Final = 2**20
 _SIGNS_NEEDED: Final = 2
 """They may be damaged themselves."""
 
+_MEANS: Final = {
+    "trash": "what was cleared, evicted or superseded may answer again",
+    "pins": "entries that were pinned may be evicted",
+    "uses": "entries that answered may count as unused",
+}
+"""What it comes to if rows of a table are gone."""
+
 STEPS_BETWEEN_SIGNALS: Final = 100_000
 
 
@@ -243,7 +250,16 @@ def problems_of_salvage(
     gone = "its row is gone: only an index still names it"
     restored = "its row is gone, and can be had from its index"
     return [
+        *((_may_lack_rows(table), {}) for table in salvaged.spoiled),
         *(problem(table, row.rowid, row.values, what) for table, row, what in salvaged.rejects),
         *(problem(lost.table, lost.id, lost.values, gone) for lost in salvaged.lost),
         *((mend(table, row_id, restored, {}), {}) for table, row_id in salvaged.restored),
     ]
+
+
+def _may_lack_rows(table: str) -> Problem:
+    """A table that had more than could be read, where nothing else tells of its rows."""
+    what = f"some of its rows can't be read: rows of {table} may be missing"
+    if table in _MEANS:
+        what += f", and {_MEANS[table]}"
+    return Problem(kind=Kind.ROW, remedy=Remedy.REBUILD, what=what, table=table)

@@ -23,6 +23,7 @@ from rustassistant.stores.sqlite.integrity.tables import (
 )
 from rustassistant.stores.sqlite.rows import USES_OF_FILE, EntryReader, entry_sql
 from rustassistant.stores.sqlite.totals import Group, Sums
+from rustassistant.stores.sqlite.trash import inherit
 
 _PROMOTE: Final = """
 INSERT INTO entries (file_id, folder_id, producer_id, analyzed_at, tokens_used, result_of,
@@ -187,13 +188,15 @@ class Mender:
         trashed = self._execute(
             "SELECT reason, removed_at FROM trash WHERE entry_id = ?", (entry_id,)
         ).fetchone()
-        for (copy_id,) in self._execute(
+        copies: list[Any] = self._execute(
             "SELECT id FROM copies WHERE entry_id = ?", (entry_id,)
-        ).fetchall():
+        ).fetchall()
+        for (copy_id,) in copies:
             if copy_id in self._damaged["copies"]:
                 continue
             self._execute(_PROMOTE, (copy_id,))
             made = self._connection.last_insert_rowid()
+            inherit(self._connection, made, copy_id)
             if trashed is not None:
                 self._execute(
                     "INSERT INTO trash (entry_id, reason, removed_at) VALUES (?, ?, ?)",

@@ -5,7 +5,8 @@ The rows are still there, on pages of their own. The layout is
 https://www.sqlite.org/fileformat2.html's: section 1.6 for b-tree pages, 2.1 for records.
 
 Nothing that is read here can be trusted: lengths and numbers are held against the page, loops are
-cut, and a cell that makes no sense is left out.
+cut, and a cell that makes no sense is left out. What a page says of itself, its type and the number
+of its cells, is only believed where its content agrees.
 """
 
 from __future__ import annotations
@@ -13,34 +14,47 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
+from rustassistant.stores.sqlite.integrity.records import NonsenseError, Value, record, varint
 from rustassistant.stores.sqlite.schema import PAGE_SIZE
-
-Value: TypeAlias = int | float | str | bytes | None
-"""What a record may hold. A text that is not UTF-8 comes as its bytes."""
 
 HEADER_BYTES: Final = 100
 _INTERIOR_INDEX: Final = 2
 _INTERIOR_TABLE: Final = 5
 _LEAF_INDEX: Final = 10
-LEAF_TABLE: Final = 13
+_LEAF_TABLE: Final = 13
 _INTERIOR: Final = (_INTERIOR_INDEX, _INTERIOR_TABLE)
-_KINDS: Final = (*_INTERIOR, _LEAF_INDEX, LEAF_TABLE)
+_OF_TABLE: Final = (_LEAF_TABLE, _INTERIOR_TABLE)
+_OF_INDEX: Final = (_LEAF_INDEX, _INTERIOR_INDEX)
+"""Types of the pages of one b-tree. A table without row ids is stored as an index is."""
+
 _MAX_DEPTH: Final = 40
-_MAX_COLUMNS: Final = 200
-_REAL: Final = 7
-_NUMBER_BYTES: Final = (0, 1, 2, 3, 4, 6, 8, 8)
-_ZERO, _ONE = 8, 9
-_FIRST_BLOB: Final = 12
+_SAMPLE: Final = 8
+"""Cells that tell what a page is."""
+
+_LEAST_CELL: Final = 4
+"""Bytes that a cell takes at least."""
 
 
 class Cell(NamedTuple):
-    """A row as a page holds it. ``rowid`` is None in an index."""
+    """A row as a page holds it. ``rowid`` is None in an index.
+
+    ``exact`` says that all lengths in it agree, which bytes that are no cell hardly ever do.
+    """
 
     page: int
     rowid: int | None
     values: tuple[Value, ...]
+    exact: bool
+
+
+class _Placed(NamedTuple):
+    """A cell, and the bytes of the page that it takes."""
+
+    cell: Cell
+    start: int
+    end: int
 
 
 class SchemaRow(NamedTuple):
@@ -49,10 +63,6 @@ class SchemaRow(NamedTuple):
     kind: str
     name: str
     root: int
-
-
-class _NonsenseError(ValueError):
-    """Bytes that are not what they should be."""
 
 
 class Pages:
@@ -73,47 +83,72 @@ class Pages:
                     found.append(SchemaRow(kind, name, root))
         return found
 
-    def cells(self, root: int, seen: set[int] | None = None) -> Iterator[Cell]:
+    def cells(
+        self,
+        root: int,
+        seen: set[int] | None = None,
+        *,
+        keyed: bool = True,
+        spoiled: set[int] | None = None,
+    ) -> Iterator[Cell]:
         """Every cell that makes sense of the b-tree that begins on page ``root``.
 
-        ``seen`` gets the numbers of its pages; what is in it already is left out.
+        ``seen`` gets the numbers of its pages; what is in it already is left out. ``keyed`` is
+        false for an index, and for a table without row ids. ``spoiled`` gets the pages of which
+        something could not be read.
         """
         seen = set() if seen is None else seen
+        spoiled = set() if spoiled is None else spoiled
         pending = [(root, 0)]
         while pending:
             number, depth = pending.pop()
-            if number in seen or not 1 <= number <= self.count or depth > _MAX_DEPTH:
+            kind = None
+            if number not in seen and 1 <= number <= self.count and depth <= _MAX_DEPTH:
+                kind = self._reading(number, _OF_TABLE if keyed else _OF_INDEX)
+            if kind is None:
+                spoiled.add(number)
                 continue
             seen.add(number)
-            kind, children = self._children(number)
-            pending += [(child, depth + 1) for child in reversed(children)]
+            if kind in _INTERIOR:
+                pending += [(child, depth + 1) for child in reversed(self._children(number, kind))]
             if kind != _INTERIOR_TABLE:
-                yield from self.cells_of(number)
+                yield from self._cells_of(number, kind, spoiled)
 
-    def orphans(self, seen: set[int]) -> Iterator[int]:
-        """Leaf pages of tables that no b-tree in ``seen`` led to and that are not free."""
+    def orphans(self, seen: set[int], spoiled: set[int] | None = None) -> Iterator[Cell]:
+        """The cells of pages that no b-tree in ``seen`` led to and that are not free."""
         free = self._free()
+        spoiled = set() if spoiled is None else spoiled
         for number in range(2, self.count + 1):
-            if number not in seen and number not in free and self._kind(number) == LEAF_TABLE:
-                yield number
-
-    def cells_of(self, number: int) -> Iterator[Cell]:
-        """The cells of one page."""
-        page, start = self._page(number), _start(number)
-        kind = page[start]
-        if kind not in _KINDS or kind == _INTERIOR_TABLE:
-            return
-        for position in self._positions(page, start):
-            at = position + (4 if kind in _INTERIOR else 0)
-            try:
-                payload_bytes, at = _varint(page, at)
-                rowid = None
-                if kind == LEAF_TABLE:
-                    rowid, at = _varint(page, at)
-                payload = self._payload(page, at, payload_bytes, is_table=kind == LEAF_TABLE)
-                yield Cell(number, rowid, _record(payload))
-            except (_NonsenseError, IndexError, struct.error):
+            if number in seen or number in free:
                 continue
+            stated = self._kind(number)
+            kinds = (_LEAF_TABLE, _LEAF_INDEX, _INTERIOR_INDEX)
+            kind = next((one for one in kinds if self._reads_as(number, one)), stated)
+            if kind in kinds:
+                yield from self._cells_of(number, kind, spoiled)
+
+    # What a page is.
+
+    def _reading(self, number: int, kinds: tuple[int, int]) -> int | None:
+        """What a page of a tree is to be read as: what it says, unless its content says other."""
+        stated = self._kind(number)
+        for kind in sorted(kinds, key=lambda one: one != stated):
+            if self._reads_as(number, kind):
+                return kind
+        return stated if stated in kinds else None
+
+    def _reads_as(self, number: int, kind: int) -> bool:
+        """Whether most of what a page holds makes sense for its type being ``kind``."""
+        if kind in _INTERIOR:
+            children = self._children(number, kind)
+            in_file = all(2 <= child <= self.count for child in children)
+            if len(children) < 2 or not in_file or len(set(children)) < len(children):
+                return False
+        if kind == _INTERIOR_TABLE:
+            return True
+        positions = self._positions(number, kind)[:_SAMPLE]
+        exact = [one for one in self._placed(number, kind, positions) if one.cell.exact]
+        return 2 * len(exact) > len(positions)
 
     def _page(self, number: int) -> memoryview:
         return self._image[(number - 1) * self.size : number * self.size]
@@ -121,12 +156,28 @@ class Pages:
     def _kind(self, number: int) -> int:
         return self._page(number)[_start(number)]
 
-    def _positions(self, page: memoryview, start: int) -> list[int]:
-        """Where the cells of a page begin."""
-        kind = page[start]
-        count = int.from_bytes(page[start + 3 : start + 5], "big")
-        first = start + (12 if kind in _INTERIOR else 8)
-        array = bytes(page[first : first + 2 * min(count, self.size // 2)])
+    def _children(self, number: int, kind: int) -> list[int]:
+        page, start = self._page(number), _start(number)
+        children = [
+            int.from_bytes(page[position : position + 4], "big")
+            for position in self._positions(number, kind)
+        ]
+        return [*children, int.from_bytes(page[start + 8 : start + 12], "big")]
+
+    # What is on a page.
+
+    def _number(self, number: int, at: int) -> int:
+        """Two bytes of a page's b-tree header."""
+        start = _start(number) + at
+        return int.from_bytes(self._page(number)[start : start + 2], "big")
+
+    def _positions(
+        self, number: int, kind: int, begin: int = 0, end: int | None = None
+    ) -> list[int]:
+        """Where the cells of a page begin: all that it counts unless told otherwise."""
+        page, first = self._page(number), _array(number, kind)
+        end = self._number(number, 3) if end is None else end
+        array = bytes(page[first + 2 * begin : first + 2 * end])
         # SQLite reads a position modulo the size of a page, whatever else may stand there.
         numbers = (
             position & self.size - 1
@@ -134,25 +185,101 @@ class Pages:
         )
         return [number for number in numbers if first <= number < self._usable]
 
-    def _children(self, number: int) -> tuple[int, list[int]]:
-        page, start = self._page(number), _start(number)
-        kind = page[start]
-        if kind not in _INTERIOR:
-            return kind, []
-        children = [
-            int.from_bytes(page[position : position + 4], "big")
-            for position in self._positions(page, start)
-        ]
-        return kind, [*children, int.from_bytes(page[start + 8 : start + 12], "big")]
+    def _cells_of(self, number: int, kind: int, spoiled: set[int]) -> Iterator[Cell]:
+        count, top = self._number(number, 3), self._number(number, 5) or 2**16
+        found = self._placed(number, kind, self._positions(number, kind))
+        if any(one.cell.exact and one.start == top for one in found):
+            # It is right: positions end before it, and what lies there before it was deleted.
+            room = (top - _array(number, kind)) // 2
+            found = self._placed(number, kind, self._positions(number, kind, 0, min(count, room)))
+            found = [one for one in found if one.start >= top]
+        taken = bytearray(self.size)
+        kept = self._apart([one for one in found if one.cell.exact], taken)
+        left = self._unaccounted(number, kept)
+        hidden = self._hidden(number, kind, taken, left)
+        if hidden:
+            kept, left = kept + hidden, 0
+        elif left:
+            kept = self._apart(found, bytearray(self.size))
+        if left and not (len(kept) == count and all(one.cell.exact for one in kept)):
+            spoiled.add(number)
+        for one in kept:
+            yield one.cell
 
-    def _payload(self, page: memoryview, at: int, length: int, *, is_table: bool) -> bytes:
+    def _placed(self, number: int, kind: int, positions: list[int]) -> list[_Placed]:
+        placed = (self._cell(number, position, kind) for position in positions)
+        return [one for one in placed if one is not None]
+
+    @staticmethod
+    def _apart(found: list[_Placed], taken: bytearray) -> list[_Placed]:
+        """Those of some cells that do not overlap, in their order; what is exact is kept first."""
+        kept = set()
+        for place, one in sorted(enumerate(found), key=lambda pair: not pair[1].cell.exact):
+            # Of what is not exact, the length may be what is wrong.
+            end = one.end if one.cell.exact else one.start + 1
+            if not any(taken[one.start : end]):
+                taken[one.start : end] = b"\1" * (end - one.start)
+                kept.add(place)
+        return [one for place, one in enumerate(found) if place in kept]
+
+    def _hidden(self, number: int, kind: int, taken: bytearray, left: int) -> list[_Placed]:
+        """Cells that a page does not count, where they fill exactly what is ``left`` of it.
+
+        What was deleted does not: its bytes are accounted for as free.
+        """
+        count, top = self._number(number, 3), self._number(number, 5) or 2**16
+        hidden: list[_Placed] = []
+        room = (top - _array(number, kind)) // 2
+        for position in self._positions(number, kind, count, room) if left > 0 else ():
+            one = self._cell(number, position, kind)
+            if one is None or not one.cell.exact or position < top:
+                return []
+            if not self._apart([one], taken):
+                return []
+            hidden.append(one)
+            left -= _bytes(one)
+            if left <= 0:
+                break
+        return hidden if left == 0 else []
+
+    def _unaccounted(self, number: int, kept: list[_Placed]) -> int:
+        """Bytes of a page's content that are neither in cells nor known to be free."""
+        page, start = self._page(number), _start(number)
+        left = self._usable - (self._number(number, 5) or 2**16) - page[start + 7]
+        left -= sum(map(_bytes, kept))
+        block, before = self._number(number, 1), 0
+        while before < block <= self._usable - 4:  # they are in ascending order
+            following, length = struct.unpack_from(">HH", page, block)
+            left -= length
+            block, before = following, block
+        return left
+
+    def _cell(self, number: int, position: int, kind: int) -> _Placed | None:
+        """The cell at a position of a page, and where it ends there; None if it is none."""
+        page = self._page(number)
+        at = position + (4 if kind in _INTERIOR else 0)
+        with suppress(NonsenseError, IndexError, struct.error):
+            payload_bytes, at = varint(page, at)
+            rowid = None
+            if kind == _LEAF_TABLE:
+                rowid, at = varint(page, at)
+            payload, end = self._payload(page, at, payload_bytes, is_table=kind == _LEAF_TABLE)
+            values, is_whole = record(payload)
+            exact = is_whole and len(payload) == payload_bytes and end <= self._usable
+            return _Placed(Cell(number, rowid, values, exact), position, end)
+        return None
+
+    def _payload(
+        self, page: memoryview, at: int, length: int, *, is_table: bool
+    ) -> tuple[bytes, int]:
         """The bytes of a record, those on overflow pages included, as many as there are.
 
-        A length that is wrong does no harm as long as all columns are among them.
+        And where its part on the page ends. A length that is wrong does no harm as long as all
+        columns are among them.
         """
         usable = self._usable
         if length <= 0:
-            raise _NonsenseError
+            raise NonsenseError
         most = usable - 35 if is_table else (usable - 12) * 64 // 255 - 23
         here = length
         if length > most:
@@ -161,15 +288,17 @@ class Pages:
             if here > most:
                 here = least
         parts = [bytes(page[at : at + here])]
-        left = length - here
-        following = int.from_bytes(page[at + here : at + here + 4], "big") if left else 0
-        while left > 0 and 1 <= following <= self.count and len(parts) <= self.count:
+        left, end = length - here, at + here + (4 if length > here else 0)
+        following = int.from_bytes(page[at + here : end], "big") if left else 0
+        been: set[int] = set()
+        while left > 0 and 1 <= following <= self.count and following not in been:
+            been.add(following)
             overflow = self._page(following)
             part = bytes(overflow[4 : 4 + min(left, usable - 4)])
             parts.append(part)
             left -= len(part)
             following = int.from_bytes(overflow[:4], "big")
-        return b"".join(parts)
+        return b"".join(parts), end
 
     def _free(self) -> set[int]:
         """Pages of the freelist: what they hold was deleted."""
@@ -200,56 +329,10 @@ def _start(number: int) -> int:
     return HEADER_BYTES if number == 1 else 0
 
 
-def _varint(data: memoryview | bytes, at: int) -> tuple[int, int]:
-    """A variable-length integer of one to nine bytes, signed; and where the next thing begins."""
-    value = 0
-    for _ in range(8):
-        byte = data[at]
-        at += 1
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            return value, at
-    value = value << 8 | data[at]
-    return (value - 2**64 if value >= 2**63 else value), at + 1
+def _array(number: int, kind: int) -> int:
+    """Where in a page the positions of its cells begin."""
+    return _start(number) + (12 if kind in _INTERIOR else 8)
 
 
-def _record(payload: bytes) -> tuple[Value, ...]:
-    header_bytes, at = _varint(payload, 0)
-    if not at <= header_bytes <= len(payload):
-        raise _NonsenseError
-    kinds = []
-    while at < header_bytes:
-        kind, at = _varint(payload, at)
-        kinds.append(kind)
-    if len(kinds) > _MAX_COLUMNS:
-        raise _NonsenseError
-    at = header_bytes  # where SQLite goes on, even if the last of the header reaches beyond
-    values: list[Value] = []
-    for kind in kinds:
-        try:
-            value, at = _value(payload, at, kind)
-        except _NonsenseError:  # what stands before it may be right, and all that matters
-            values += [None] * (len(kinds) - len(values))
-            break
-        values.append(value)
-    return tuple(values)
-
-
-def _value(payload: bytes, at: int, kind: int) -> tuple[Value, int]:
-    if kind in (0, _ZERO, _ONE):
-        return (None if kind == 0 else kind - _ZERO), at
-    if kind < 0 or kind in (10, 11):
-        raise _NonsenseError
-    length = _NUMBER_BYTES[kind] if kind <= _REAL else (kind - _FIRST_BLOB) // 2
-    data = payload[at : at + length]
-    if len(data) != length:
-        raise _NonsenseError
-    value: Value = data
-    if kind < _REAL:
-        value = int.from_bytes(data, "big", signed=True)
-    elif kind == _REAL:
-        (value,) = struct.unpack(">d", data)
-    elif kind % 2:
-        with suppress(UnicodeDecodeError):
-            value = data.decode()
-    return value, at + length
+def _bytes(one: _Placed) -> int:
+    return max(_LEAST_CELL, one.end - one.start)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from rustassistant.stores.sqlite.integrity.pages import Value
+from rustassistant.stores.sqlite.integrity.records import Value
 
 
 class Kind(StrEnum):

@@ -97,8 +97,9 @@ class RowIds:
 
     def _cells(self, index: str, parts: int) -> Iterable[tuple[Any, ...]]:
         root = self._roots.get(("index", index))
-        for cell in () if root is None else self._pages.cells(root):
-            if len(cell.values) == parts + 1 and isinstance(cell.values[-1], int):
+        for cell in () if root is None else self._pages.cells(root, keyed=False):
+            is_one = cell.exact and len(cell.values) == parts + 1
+            if is_one and isinstance(cell.values[-1], int):
                 yield cell.values
 
     def _read_indices(self) -> None:

@@ -25,6 +25,7 @@ from rustassistant.stores.sqlite.integrity.tables import (
     Table,
     bindings_of,
     insert_sql,
+    is_noise,
     judged,
     our_tables,
     row_of_cell,
@@ -32,6 +33,11 @@ from rustassistant.stores.sqlite.integrity.tables import (
 )
 
 _COUNTED_ANEW: Final = "totals"
+_NAMED_BY_NOTHING: Final = (
+    "trash", "pins", "uses", "traffic", "runs", "run_failures", "quarantine",
+)  # fmt: skip
+"""Tables of which nothing else tells that a row is gone."""
+
 _BATCH: Final = 500
 
 
@@ -46,13 +52,15 @@ class Reject(NamedTuple):
 class Salvaged(NamedTuple):
     """What did not come over as it should have, and what the indices of the damaged file held.
 
-    ``restored`` are rows, by table and id, that were taken from there.
+    ``restored`` are rows, by table and id, that were taken from there. ``spoiled`` are tables that
+    had more on a page that can't be read, and nothing tells what.
     """
 
     rejects: list[Reject]
     lost: list[LostRow]
     indexed: Indexed
     restored: list[tuple[str, int]]
+    spoiled: tuple[str, ...]
 
 
 def columns_of(connection: apsw.Connection | None) -> Mapping[str, tuple[str, ...]]:
@@ -86,27 +94,29 @@ class _Salvage:
         self._rejects: list[Reject] = []
         self._collided: list[tuple[Table, Row]] = []
         self._pending: dict[str, list[Row]] = {name: [] for name in self._tables}
+        self._spoiled: dict[str, set[int]] = {name: set() for name in self._tables}
 
     def run(self) -> Salvaged:
         seen: set[int] = set()
         list(self._pages.cells(1, seen))
         roots = {(row.kind, row.name): row.root for row in self._pages.schema()}
-        for name in self._tables:
-            root = roots.get(("table", name))
-            for cell in () if root is None else self._pages.cells(root, seen):
+        for name, table in self._tables.items():
+            root = roots.get(("table", name), 0)
+            spoiled = self._spoiled[name]
+            for cell in self._pages.cells(root, seen, keyed=table.keyed, spoiled=spoiled):
                 self._take(name, cell)
         self._write()
-        for number in self._pages.orphans(seen):
-            for cell in self._pages.cells_of(number):
-                name = self._home(cell)
-                if name:
-                    self._add(name, self._row(name, cell), is_orphan=True)
+        for cell in self._pages.orphans(seen):
+            name = self._home(cell)
+            if name:
+                self._add(name, self._row(name, cell), is_orphan=True)
         indexed = self._indexed(roots)
         restored = list(self._restore(indexed))
         lost = RowIds(self._target, self._pages, roots).settle(self._collided)
         known = {(reject.table, reject.row.rowid) for reject in self._rejects}
         lost = [one for one in lost if (one.table, one.id) not in known]
-        return Salvaged(self._rejects, lost, indexed, restored)
+        lacking = tuple(name for name in _NAMED_BY_NOTHING if self._spoiled[name])
+        return Salvaged(self._rejects, lost, indexed, restored, lacking)
 
     def _row(self, name: str, cell: Cell) -> Row:
         """A cell as a row of a table, whose columns may stand in another order there."""
@@ -120,9 +130,12 @@ class _Salvage:
 
     def _take(self, name: str, cell: Cell) -> None:
         row = self._row(name, cell)
-        if row.fault:
+        if row.fault or len(cell.values) > len(row.values):
             name = self._home(cell) or name
             row = self._row(name, cell)
+        if is_noise(self._tables[name], row):
+            self._spoiled[name].add(cell.page)  # if it was a row, an index may know of which id
+            return
         while spared := without(name, row.fault):
             row = judged(self._tables[name], row.rowid, row.values | spared)
         if row.fault:
@@ -137,7 +150,7 @@ class _Salvage:
         fitting = [
             name
             for name, table in self._tables.items()
-            if table.keyed
+            if table.keyed == (cell.rowid is not None)
             and len(cell.values) == len(table.columns)
             and not any(
                 column.is_rowid and value is not None
@@ -167,12 +180,19 @@ class _Salvage:
         try:
             self._target.execute(insert_sql(table), bindings_of(table, row))
         except apsw.ConstraintError as error:
-            if is_orphan:
+            if is_orphan or self._is_there(table, row):
                 pass
             elif name in ("files", "entries") and self._is_taken(name, row):
                 self._collided.append((table, row))
             else:
                 self._rejects.append(Reject(name, row, f"it can't stand beside others: {error}"))
+
+    def _is_there(self, table: Table, row: Row) -> bool:
+        """Whether the very row came over already: its page may lie in the file twice."""
+        same = " AND ".join(f"{column} IS ?" for column in table.names)
+        values = tuple(row.values[column] for column in table.names)
+        sql = f"SELECT 1 FROM {table.name} WHERE {same}"
+        return self._target.execute(sql, values).get is not None
 
     def _is_taken(self, name: str, row: Row) -> bool:
         """Whether another row has the id, and not one that is the same otherwise."""
@@ -204,8 +224,8 @@ class _Salvage:
         for name, (index, columns) in SECOND_HOLDINGS.items():
             rows = held[name] = {}
             root = roots.get(("index", index))
-            for cell in () if root is None else self._pages.cells(root):
-                *values, row_id = cell.values
-                if len(values) == len(columns) and isinstance(row_id, int):
+            for cell in () if root is None else self._pages.cells(root, keyed=False):
+                *values, row_id = cell.values or (None,)
+                if cell.exact and len(values) == len(columns) and isinstance(row_id, int):
                     rows[row_id] = as_columns(name, values)
         return held

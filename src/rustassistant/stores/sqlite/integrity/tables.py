@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 
-from rustassistant.stores.sqlite.integrity.pages import Cell, Value
+from rustassistant.stores.sqlite.integrity.pages import Cell
+from rustassistant.stores.sqlite.integrity.records import Value
 from rustassistant.stores.sqlite.schema import TABLES, place_of
 
 _SAFE: Final = "typeof({0}), iif(typeof({0}) = 'text', CAST({0} AS BLOB), {0})"
@@ -105,7 +106,11 @@ def our_tables() -> dict[str, Table]:
     try:
         connection.execute(TABLES)
         return {
-            str(name): Table(str(name), _columns(connection, str(name)), not without_rowid)
+            str(name): Table(
+                str(name),
+                _columns(connection, str(name), keyed=not without_rowid),
+                not without_rowid,
+            )
             for name, without_rowid in connection.execute(
                 "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
                 " AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
@@ -115,12 +120,14 @@ def our_tables() -> dict[str, Table]:
         connection.close()
 
 
-def _columns(connection: apsw.Connection, table: str) -> tuple[Column, ...]:
-    rows = connection.execute(
+def _columns(connection: apsw.Connection, table: str, *, keyed: bool) -> tuple[Column, ...]:
+    rows: list[Any] = connection.execute(
         'SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table,)
-    )
+    ).fetchall()
+    # Only a primary key of one column can be the row id: https://www.sqlite.org/lang_createtable.html#rowid
+    may_be_rowid = keyed and sum(bool(pk) for *_, pk in rows) == 1
     return tuple(
-        Column(name, kind, not notnull and not pk, bool(pk) and kind == "INTEGER")
+        Column(name, kind, not notnull and not pk, bool(may_be_rowid and pk and kind == "INTEGER"))
         for name, kind, notnull, pk in rows
     )
 
@@ -143,6 +150,11 @@ def judged(table: Table, rowid: int, values: Values, marked: Sequence[str] = ())
         if fault.split(" ")[1:2] == list(derived):
             fault = next(_faults(table, values), "")
     return Row(rowid, values, fault, change)
+
+
+def is_noise(table: Table, row: Row) -> bool:
+    """Whether so much of a row is wrong that it tells nothing: bytes that were read as a row."""
+    return len(list(_faults(table, row.values))) > 1
 
 
 def _faults(table: Table, values: Values) -> Iterator[str]:

@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from rustassistant.errors import RustAssistantError, UsageError
 from rustassistant.stores.base import printable
-from rustassistant.stores.sqlite.connection import open_for_reading
+from rustassistant.stores.sqlite.connection import is_alone, open_for_reading
 from rustassistant.stores.sqlite.serving.live_reader import LiveReader
 
 _FORK_PATIENCE: Final = 10.0
@@ -28,6 +28,9 @@ _FORK_PATIENCE: Final = 10.0
 
 _READER_CACHE_KIB: Final = 4096
 """For each connection; the system's own cache is behind it."""
+
+_NEVER: Final = -1
+"""The generation of a reader that is closed when it is given back."""
 
 
 class Sessions:
@@ -58,7 +61,10 @@ class Sessions:
         except IndexError:
             with self._gate:
                 self._check_open()
-                reader = LiveReader(open_for_reading(self.path), self.path, self._generation)
+                connection = open_for_reading(self.path)
+                # One that shuts others out is not kept: for each lookup there is another.
+                generation = _NEVER if is_alone(connection) else self._generation
+                reader = LiveReader(connection, self.path, generation)
                 reader.connection.pragma("cache_size", -_READER_CACHE_KIB)
                 if self._inode is None:
                     self._inode = self._inode_there()

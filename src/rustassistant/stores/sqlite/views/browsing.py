@@ -15,7 +15,7 @@ import apsw
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.rows import ENTRIES_FIRST, FILES_FIRST, IS_LIVE, checked
 from rustassistant.stores.sqlite.schema import HASH_PREFIX
-from rustassistant.stores.sqlite.views.summary import Scope
+from rustassistant.stores.sqlite.views.summary import MOST, Scope
 
 _COLUMNS: Final = """
 SELECT e.id, r.path, d.cache_type, f.path, f.hash, f.size, p.provider, p.model, p.prompt_hash,
@@ -106,6 +106,11 @@ class EntryPlace(NamedTuple):
     name: bytes | None
 
 
+def at_most(limit: int | None) -> int:
+    """A limit as SQL has it: there are no more rows than its numbers go, and -1 is all."""
+    return -1 if limit is None else min(limit, MOST)
+
+
 def items(
     connection: apsw.Connection, scope: Scope, *, order: str, limit: int | None
 ) -> Iterator[Item | DamagedError]:
@@ -122,7 +127,7 @@ def items(
         picks.append(sql)
         values += more
     sql = " UNION ALL ".join(picks) + " ORDER BY 1, 2, 3 LIMIT ?"
-    values.append(-1 if limit is None else limit)
+    values.append(at_most(limit))
     for _, row_id, shared in connection.execute(sql, values):
         try:
             row = _one(connection, row_id, is_shared=bool(shared))

@@ -19,6 +19,9 @@ from rustassistant.stores.sqlite.rows import IS_LIVE, checked
 from rustassistant.stores.sqlite.totals import month_of
 from rustassistant.usage import MAX_TOKENS
 
+MOST: Final = 2**63 - 1
+"""SQL knows no larger number."""
+
 _MONTH: Final = (
     "(CAST(strftime('%Y', {seconds}, 'unixepoch') AS INTEGER) * 12"
     " + CAST(strftime('%m', {seconds}, 'unixepoch') AS INTEGER) - 1)"
@@ -106,7 +109,7 @@ class Scope(NamedTuple):
         for comparison, value in (
             (f"{moment} >= ?", self.since),
             (f"{moment} <= ?", self.until),
-            ("ifnull(e.tokens_used, 0) >= ?", self.min_tokens),
+            ("ifnull(e.tokens_used, 0) >= ?", self.min_tokens and min(self.min_tokens, MOST)),
         ):
             if value is not None:
                 parts.append(comparison)

@@ -11,7 +11,7 @@ import apsw
 from rustassistant.errors import DamagedError
 from rustassistant.stores.sqlite.rows import checked
 from rustassistant.stores.sqlite.trash import SUPERSEDED
-from rustassistant.stores.sqlite.views.browsing import Item, entry_item
+from rustassistant.stores.sqlite.views.browsing import Item, at_most, entry_item
 from rustassistant.stores.sqlite.views.summary import Scope
 
 _TRASHED: Final = """
@@ -84,7 +84,7 @@ def trashed_ids(
     """Ids of what of the trash is meant, in their order."""
     condition, values = wanted.condition(connection)
     sql = _TRASHED.format(columns="t.entry_id") + f"{condition} ORDER BY 1 LIMIT ?"
-    rows = connection.execute(sql, (*values, -1 if limit is None else limit))
+    rows = connection.execute(sql, (*values, at_most(limit)))
     return [checked(row, tuple[int])[0] for row in rows]
 
 
@@ -95,7 +95,7 @@ def trashed(
     condition, values = wanted.condition(connection)
     sql = _TRASHED.format(columns="t.entry_id, t.removed_at") + condition
     sql += " ORDER BY t.removed_at DESC, t.entry_id LIMIT ?"
-    for row in connection.execute(sql, (*values, -1 if limit is None else limit)):
+    for row in connection.execute(sql, (*values, at_most(limit))):
         try:
             entry_id, removed_at = checked(row, tuple[int, int])
             item = entry_item(connection, entry_id)
