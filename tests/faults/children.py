@@ -8,6 +8,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 from rustassistant.codec import Record
@@ -22,7 +23,7 @@ _PATIENCE: Final = 100
 """Seconds after which a child hangs for good, and is killed as a failure."""
 
 COMMIT_ROWS: Final = 5
-CHECKPOINT_BYTES: Final = 200_000
+CHECKPOINT_BYTES: Final = 300_000
 PARTITION_FILES: Final = 5
 
 Say = Callable[[str, Any], None]
@@ -125,6 +126,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def made_small(*sizes: tuple[ModuleType, str, int]) -> None:
+    """Let a few results take as many steps as thousands do. Changes this process for good."""
+    for module, name, value in sizes:
+        assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+        setattr(module, name, value)
+
+
 class Commits:
     """Tells after each commit of this process which entries it made durable.
 
@@ -136,13 +144,11 @@ class Commits:
     ) -> None:
         self._say = say
         self._waiting: list[tuple[str, str, str]] = []
-        for module, name, value in (
+        made_small(
             (engine, "COMMIT_ROWS", commit_rows),
             (json_store, "PARTITION_FILES", partition_files),
             (sqlite_writer, "_CHECKPOINT_BYTES", CHECKPOINT_BYTES),
-        ):
-            assert hasattr(module, name), f"{module.__name__} has no {name} any more"
-            setattr(module, name, value)
+        )
         self._listen()
 
     def _listen(self) -> None:

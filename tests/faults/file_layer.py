@@ -1,9 +1,9 @@
 """A file layer under SQLite that counts every operation and lets a fault happen at one of them.
 
-It is SQLite's own for Unix, with `FaultyFile` before each file. What a program does to files by
-itself while it makes a database (``os.open``, ``os.rename``, ...) is counted among them. Shared
-memory is not: SQLite maps it without asking, and it holds nothing that outlives its processes; that
-there may be no room for it is tried with a limit on the size of files.
+It is SQLite's own for Unix, with `FaultyFile` before each file. What Python does to files by itself
+(see ``system_calls``) is counted among them. Shared memory is not: SQLite maps it without asking,
+and it holds nothing that outlives its processes; that there may be no room for it is tried with a
+limit on the size of files.
 
 It takes over the process: only for a child that does nothing else.
 """
@@ -18,13 +18,17 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import apsw
 
+from faults.system_calls import SystemCalls, exists
+
 CHANGES: Final = frozenset(
-    ("write", "sync", "truncate", "delete", "create", "mkdir", "rename", "sync directory")
-)
+    ("write", "sync", "truncate", "delete", "create", "mkdir", "rmdir", "link", "rename",
+     "exchange", "sync directory", "sync all")
+)  # fmt: skip
 
 
 class Operation(NamedTuple):
-    """One operation on a file. ``target`` is a rename's; ``size`` a truncation's, in bytes."""
+    """One operation on a file. ``target`` is the other name of a rename, a link or an exchange;
+    ``size`` a truncation's, in bytes."""
 
     number: int
     kind: str
@@ -54,63 +58,19 @@ class FileLayer:
         self._root = root
         self._fault = fault
         self._count = 0
-        self._descriptors: dict[int, str] = {}
         self._vfs = _FaultyVfs(self)
-        self._take_over_os()
+        SystemCalls(self.run, root)
         apsw.Connection = _Connection  # type: ignore[misc]
 
     def run(self, kind: str, path: str, proceed: Proceed, **facts: Any) -> Any:
         """One operation."""
-        if path != self._root and not path.startswith(self._root + "/"):
+        if not self._is_watched(path) and not self._is_watched(facts.get("target", "")):
             return proceed(facts.get("data", b""))
         self._count += 1
         return self._fault(Operation(self._count, kind, path, **facts), proceed)
 
-    def _take_over_os(self) -> None:
-        for name in ("open", "mkdir", "rename", "unlink", "fsync"):
-            setattr(os, name, getattr(self, f"_{name}")(getattr(os, name)))
-
-    def _open(self, real: Any) -> Any:
-        def opens(path: Any, flags: int, *args: Any, **options: Any) -> int:
-            def proceed(_: bytes) -> int:
-                descriptor: int = real(path, flags, *args, **options)
-                self._descriptors[descriptor] = str(path)
-                return descriptor
-
-            kind = "create" if flags & os.O_CREAT and not os.path.exists(path) else "open"
-            answer: int = self.run(kind, str(path), proceed, by_python=True)
-            return answer
-
-        return opens
-
-    def _mkdir(self, real: Any) -> Any:
-        return lambda path, *args: self.run(
-            "mkdir", str(path), lambda _: real(path, *args), by_python=True
-        )
-
-    def _rename(self, real: Any) -> Any:
-        def renames(path: str, target: str) -> None:
-            if not os.path.exists(path):
-                real(path, target)  # which says so
-            self.run("rename", path, lambda _: real(path, target), target=target, by_python=True)
-
-        return renames
-
-    def _unlink(self, real: Any) -> Any:
-        def unlinks(path: str) -> None:
-            if not os.path.exists(path):
-                real(path)
-            self.run("delete", path, lambda _: real(path), by_python=True)
-
-        return unlinks
-
-    def _fsync(self, real: Any) -> Any:
-        def syncs(descriptor: int) -> None:
-            path = self._descriptors.get(descriptor, "")
-            kind = "sync directory" if os.path.isdir(path) else "sync"
-            self.run(kind, path, lambda _: real(descriptor), by_python=True)
-
-        return syncs
+    def _is_watched(self, path: str) -> bool:
+        return path == self._root or path.startswith(self._root + "/")
 
 
 class _Connection(apsw.Connection):
@@ -130,7 +90,7 @@ class _FaultyVfs(apsw.VFS):
         if name is None:
             return apsw.VFSFile("unix", name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        creates = flags[0] & apsw.SQLITE_OPEN_CREATE and not os.path.exists(path)
+        creates = flags[0] & apsw.SQLITE_OPEN_CREATE and not exists(path)
         opened: apsw.VFSFile = self._layer.run(
             "create" if creates else "open",
             path,
@@ -140,7 +100,7 @@ class _FaultyVfs(apsw.VFS):
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
         delete = super().xDelete
-        if os.path.exists(filename):
+        if exists(filename):
             self._layer.run("delete", filename, lambda _: delete(filename, syncdir))
             if syncdir:
                 self._layer.run("sync directory", os.path.dirname(filename), lambda _: None)

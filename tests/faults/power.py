@@ -2,12 +2,13 @@
 
 The model is the least that POSIX promises: what a file held at its last sync is there; of what was
 written to it since, any part of 512 bytes may be there or not, in any order. A name that was made,
-changed or removed since its directory was last synced may be as before. SQLite itself syncs the
-directory when it first syncs a journal or log that it made, which is taken from its source
-(``unixSync``). Shared memory is gone.
+changed or removed since its directory was last synced may be as before; a directory whose name is
+not there takes all with it that lies in it. Changing a name is one step, also from one directory to
+another: it lasts once either of them was synced. SQLite itself syncs the directory when it first
+syncs a journal or log that it made, which is taken from its source (``unixSync``). Shared memory is
+gone.
 
-Left out: a directory whose own name was not synced vanishes only together with all that is in it;
-bytes that nobody wrote (a sector garbled by the power cut itself) are not made up.
+Left out: bytes that nobody wrote (a sector garbled by the power cut itself) are not made up.
 """
 
 from __future__ import annotations
@@ -63,16 +64,24 @@ class _File:
         self.pending.clear()
 
 
+Files = dict[str, bytes | None]
+"""Everything below a directory by its path: a file's bytes, None for a directory."""
+
+Names = dict[str, "_File | None"]
+
+
 class Disk:
     """A directory tree to which events happen, and which can lose its power."""
 
-    def __init__(self, before: dict[str, bytes] | None = None) -> None:
-        self._synced: dict[str, _File] = {}
-        self._names: dict[str, _File] = {}
-        self._pending: list[tuple[Event, _File]] = []
+    def __init__(self, root: str, before: Files) -> None:
+        self._root = root
+        self._synced: Names = {}
+        self._names: Names = {}
+        self._pending: list[tuple[Event, _File | None]] = []
         self.acknowledged: set[tuple[str, str, str]] = set()
-        for path, content in (before or {}).items():
-            self._synced[path] = self._names[path] = _File(path, content)
+        for path, content in before.items():
+            made = None if content is None else _File(path, content)
+            self._synced[path] = self._names[path] = made
 
     def play(self, events: Iterable[Event]) -> None:
         """Let these happen, one after another."""
@@ -84,43 +93,69 @@ class Disk:
         if kind == "safe":
             self.acknowledged.update((a, b, c) for a, b, c in event.safe)
         elif kind in ("write", "truncate"):
-            self._names[path].pending.append(event)
+            self._file(path).pending.append(event)
         elif kind == "sync":
-            file = self._names[path]
+            file = self._file(path)
             file.sync()
             if file.syncs_directory:
                 file.syncs_directory = False
                 self._sync_directory(os.path.dirname(path))
         elif kind == "sync directory":
             self._sync_directory(path)
-        elif kind in ("create", "delete", "rename"):
-            file = _File(path) if kind == "create" else self._names[path]
-            self._pending.append((event, file))
-            _rename(self._names, event, file)
+        elif kind == "sync all":
+            self._sync_all()
+        else:
+            file_or_none = _File(path) if kind == "create" else self._names.get(path)
+            self._pending.append((event, file_or_none))
+            _rename(self._names, event, file_or_none)
+
+    def _file(self, path: str) -> _File:
+        file = self._names[path]
+        assert file is not None, f"{path} is a directory"
+        return file
 
     def _sync_directory(self, directory: str) -> None:
         waiting = self._pending
         self._pending = []
         for event, file in waiting:
-            if os.path.dirname(event.path) == directory:
+            if directory in (os.path.dirname(event.path), os.path.dirname(event.target)):
                 _rename(self._synced, event, file)
             else:
                 self._pending.append((event, file))
 
-    def files(self) -> dict[str, bytes]:
+    def _sync_all(self) -> None:
+        for event, file in self._pending:
+            _rename(self._synced, event, file)
+        self._pending = []
+        for one in self._names.values():
+            if one is not None:
+                one.sync()
+
+    def files(self) -> Files:
         """Files and their bytes as programs see them while there is power."""
         return {
-            path: _applied(file.synced, file.pending, lambda: True)
+            path: None if file is None else _applied(file.synced, file.pending, lambda: True)
             for path, file in self._names.items()
         }
 
-    def after_power_cut(self, how: str, random: Random) -> dict[str, bytes]:
+    def after_power_cut(self, how: str, random: Random) -> Files:
         """Files and their bytes as they may be found. ``how`` is one of `WAYS`."""
         names = dict(self._synced)
         for event, file in self._pending:
             if _kept(how, random, names=True):
                 _rename(names, event, file)
-        return {path: self._content(file, how, random) for path, file in names.items()}
+        return {
+            path: None if file is None else self._content(file, how, random)
+            for path, file in names.items()
+            if self._is_reached(path, names)
+        }
+
+    def _is_reached(self, path: str, names: Names) -> bool:
+        """Whether all directories that it lies in are there."""
+        above = os.path.dirname(path)
+        while above != self._root and above in names:
+            above = os.path.dirname(above)
+        return above == self._root
 
     @staticmethod
     def _content(file: _File, how: str, random: Random) -> bytes:
@@ -150,14 +185,29 @@ def _kept(how: str, random: Random, *, names: bool) -> bool:
     return random.random() < 0.5 if names or how == "some" else True
 
 
-def _rename(names: dict[str, _File], event: Event, file: _File) -> None:
-    """Do to the names what an event did, as far as what it was done to is there."""
-    if event.kind == "create":
-        names[event.path] = file
-    elif names.get(event.path) is file:
-        del names[event.path]
-        if event.kind == "rename":
-            names[event.target] = file
+def _rename(names: Names, event: Event, file: _File | None) -> None:
+    """Do to the names what an event did. A new name lasts without the one that the file had."""
+    kind, path, target = event.kind, event.path, event.target
+    is_there = path in names and names[path] is file
+    if kind in ("create", "mkdir"):
+        names[path] = file
+    elif kind == "link":
+        names[target] = file
+    elif kind == "exchange":
+        before = names.pop(target, None)
+        if is_there:
+            del names[path]
+        names[target] = file
+        if before is not None:
+            names[path] = before
+    elif kind == "rmdir":
+        for below in [one for one in names if one == path or one.startswith(path + "/")]:
+            del names[below]
+    else:
+        if is_there:
+            del names[path]
+        if kind == "rename":
+            names[target] = file
 
 
 def _applied(
@@ -188,9 +238,18 @@ def _sectors(event: Event) -> Iterable[tuple[int, int]]:
         start = end
 
 
-def write_out(state: dict[str, bytes], old: str, new: Path) -> None:
-    """Make these files, which lay below ``old``, below ``new``."""
-    for path, content in state.items():
-        file = new / os.path.relpath(path, old)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+def read_in(root: Path) -> Files:
+    """Everything below a directory."""
+    return {
+        str(path): None if path.is_dir() else path.read_bytes() for path in sorted(root.rglob("*"))
+    }
+
+
+def write_out(state: Files, old: str, new: Path) -> None:
+    """Make these files and directories, which lay below ``old``, below ``new``."""
+    for path, content in sorted(state.items()):
+        place = new / os.path.relpath(path, old)
+        if content is None:
+            place.mkdir(exist_ok=True)
+        else:
+            place.write_bytes(content)

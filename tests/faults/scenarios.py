@@ -58,11 +58,15 @@ class Scenario:
 
     def place(self) -> Path:
         """Where a database is to be, in a directory of its own: as it is before the run."""
-        root = self.root()
-        if self._begun is None:
-            return root / "made" / "cache.db"
-        shutil.copy(self._begun, root / "cache.db")
-        return root / "cache.db"
+        database = self.root() / self.file
+        if self._begun is not None:
+            shutil.copy(self._begun, database)
+        return database
+
+    @property
+    def file(self) -> str:
+        """The database, as seen from the directory of a case."""
+        return "made/cache.db" if self._begun is None else "cache.db"
 
     def root_of(self, database: Path) -> Path:
         """The directory that the run may change."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from rustassistant.codec import text_digest
 from rustassistant.entry import Entry
 from rustassistant.stores.base import Folder, Found
 from rustassistant.stores.json_tree import JsonTree
@@ -47,7 +47,7 @@ class File(NamedTuple):
     def acknowledged_as(self) -> tuple[str, str, str]:
         """What tells it apart in an acknowledgement: type, path, digest of its result."""
         entry = self.known
-        return (entry.cache_type, entry.file_path, sha256(entry.result).hexdigest())
+        return (entry.cache_type, entry.file_path, text_digest(entry.result).hex())
 
 
 class Source:

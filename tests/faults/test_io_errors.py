@@ -31,31 +31,48 @@ _CODES: Final = {
     "create": apsw.SQLITE_CANTOPEN,
     "open": apsw.SQLITE_CANTOPEN,
 }
-_GROWING: Final = frozenset(("write", "create", "mkdir"))
+GROWING: Final = frozenset(("write", "create", "mkdir", "link"))
 """What fails on a full disk."""
 
+
+_BY_NUMBER: Final = frozenset(("read", "write", "truncate", "sync", "sync directory"))
+"""What is asked of an open file: its errors name no path."""
 
 _RIGHT_ERRORS: Final = ("OutOfSpaceError", "DestinationError")
 
 
 class Failing:
-    """From an operation on, or at it alone, the disk fails or is full; until it is ``mended``."""
+    """At an operation the disk fails or is full; ``for_good``: from then on, until it is
+    ``mended``; with ``path``, at that path for good."""
 
-    def __init__(self, number: int, *, full: bool, for_good: bool) -> None:
+    def __init__(self, number: int, *, full: bool, for_good: bool, path: str | None = None) -> None:
         self._number = number
+        self._path = path
         self.is_full = full
         self._for_good = for_good
         self.fired = False
+        self.kinds: set[str] = set()
         self.mended = False
 
     def __call__(self, operation: Operation, proceed: Proceed) -> Any:
         number = operation.number
-        is_due = number == self._number or (self._for_good and number > self._number)
-        if self.mended or not is_due or (self.is_full and operation.kind not in _GROWING):
+        is_meant = self._for_good or operation.path == self._path
+        is_due = number == self._number or (is_meant and number > self._number)
+        if self.mended or not is_due or (self.is_full and operation.kind not in GROWING):
             return proceed(operation.data)
+        if operation.kind == "sync all":
+            return proceed(operation.data)  # the one call that never fails
         self.fired = True
+        self.kinds.add(operation.kind)
         if operation.by_python:
-            raise OSError(*self._reason())
+            if self.is_full and operation.kind == "write":
+                proceed(operation.data[: len(operation.data) // 2])
+            reason = self._reason()
+            raise (
+                OSError(*reason)
+                if operation.kind in _BY_NUMBER
+                else OSError(*reason, operation.path)
+            )
         if self.is_full and operation.kind == "write":
             proceed(operation.data[: len(operation.data) // 2])
             raise apsw.exception_for(apsw.SQLITE_FULL)
@@ -107,7 +124,7 @@ def test_nothing_is_lost_on_a_bad_disk(
     place: Path, campaign: Campaign, name: str, full: bool, for_good: bool, seed: int
 ) -> None:
     scenario = Scenario(name, seed, place / name)
-    points = [one for one in scenario.operations() if not full or one.kind in _GROWING]
+    points = [one for one in scenario.operations() if not full or one.kind in GROWING]
     for index in spread(len(points), POINTS[name], Random(seed)):
         point = points[index - 1]
         failing = Failing(point.number, full=full, for_good=for_good)
