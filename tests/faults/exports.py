@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from faults.children import Commits, Say, Told, made_small
-from faults.journeys import FINISHED, end
+from faults.journeys import FINISHED, PLAIN, end
 from faults.oracle import Oracle, assert_sound, contents
 from faults.sources import Source, build
 from rustassistant.check import check_database
@@ -44,6 +44,9 @@ def texts(root: Path) -> dict[str, bytes]:
 class Export:
     """One way from a database of a few entries to ``out``, which may be there already."""
 
+    command = "export"
+    options: Sequence[str] = ()
+    origin = "cache.db"
     out: str
     errors = frozenset(("OutOfSpaceError", "DestinationError", "SourceUnreadableError"))
 
@@ -52,6 +55,7 @@ class Export:
         self._directory = directory
         self._number = 0
         random = Random(self.name)
+        self.is_plain = random.random() < PLAIN
         self.source = self.made(directory / "source", random)
         self._base = directory / "base"
         self._base.mkdir()
@@ -80,11 +84,16 @@ class Export:
         shutil.copytree(self._base, root, dirs_exist_ok=True)
         return root
 
-    def act(self, root: Path, say: Say) -> None:
-        """Export in small steps; an error of ours is an answer like any other."""
+    def ready(self, say: Say) -> Commits:
+        """Small steps; an import says what it has committed."""
         commits = Commits(say)
         made_small((engine, "COMMIT_ROWS", 4), (partitions, "_PARTITION_ENTRIES", 3),
                    (jsonl, "_PARTITION_LINES", 3))  # fmt: skip
+        return commits
+
+    def act(self, root: Path, say: Say) -> None:
+        """Export; an error of ours is an answer like any other."""
+        commits = self.ready(say)
         try:
             result = self.run(root)
         except RustAssistantError as error:
@@ -140,7 +149,8 @@ class Export:
 
     def arguments(self, root: Path) -> list[str]:
         """The same as a command."""
-        raise NotImplementedError
+        return ["cache", self.command, "--quiet", "--jobs", "2", "-s", str(root / self.origin),
+                "-d", str(root / self.out), *self.options]  # fmt: skip
 
     def found(self, root: Path) -> Any:
         """What is there, whatever names depend on the time of day."""
@@ -156,14 +166,11 @@ class ToTree(Export):
 
     out = "repos"
     every = True
+    options: Sequence[str] = ("--all",)
 
     def run(self, root: Path) -> ExportResult:
         place = root / self.out
         return CacheExporter(root / "cache.db", place, every=self.every, jobs=1).export()
-
-    def arguments(self, root: Path) -> list[str]:
-        every = ["--all"] if self.every else []
-        return ["export", "-s", str(root / "cache.db"), "-d", str(root / self.out), *every]
 
     def found(self, root: Path) -> Any:
         found = texts(root / self.out)
@@ -191,6 +198,7 @@ class OverTree(ToTree):
     """Over a tree that holds some of it, other results for some files, and a file that is none."""
 
     every = False
+    options = ()
 
     def seen(self, root: Path) -> Any:
         """What another file stands in the way of is written where nobody looks, and removed."""
@@ -216,14 +224,11 @@ class ToLines(Export):
     """Into a new file of JSON Lines."""
 
     out = "lines.jsonl"
+    options = ("--format", "jsonl")
 
     def run(self, root: Path) -> ExportResult:
         place = root / self.out
         return CacheExporter(root / "cache.db", place, format="jsonl", jobs=1).export()
-
-    def arguments(self, root: Path) -> list[str]:
-        place = root / self.out
-        return ["export", "-s", str(root / "cache.db"), "-d", str(place), "--format", "jsonl"]
 
     def found(self, root: Path) -> Any:
         """The file, and what is kept of files that it replaced."""
@@ -241,7 +246,8 @@ class ToLines(Export):
 
     def check_left(self, root: Path, told: Told) -> None:
         (there, aside), before = self.found(root), self.before[0]
-        is_whole = there in (before, self.wanted[0])
+        # Without links, the old one has its new name before the new one has the old.
+        is_whole = there in (before, self.wanted[0]) or (self.is_plain and there is None)
         assert is_whole or told.value("done"), "half a file has the name of a whole one"
         assert before in (None, there, *aside), "the file that was there is lost"
 
@@ -265,6 +271,7 @@ class ToV1(Export):
     """Into the Rust program's own database, which holds some of it, and older results."""
 
     out = "v1.db"
+    options = ("--format", "v1")
 
     def made(self, root: Path, random: Random) -> Source:
         """Results of a key each: of several with one key the outcome depends on the runs."""
@@ -292,10 +299,6 @@ class ToV1(Export):
         place = root / self.out
         return CacheExporter(root / "cache.db", place, format="v1", jobs=1).export()
 
-    def arguments(self, root: Path) -> list[str]:
-        place = root / self.out
-        return ["export", "-s", str(root / "cache.db"), "-d", str(place), "--format", "v1"]
-
     def found(self, root: Path) -> Any:
         return tuple(_rows(root / self.out, table) for table in (ENTRIES, REPLACED))
 
@@ -321,6 +324,8 @@ def _rows(database: Path, table: str) -> Counter[tuple[Any, ...]]:
 class FromLines(Export):
     """Lines read into a database, which holds some of it already."""
 
+    command = "import"
+    origin = "lines.jsonl"
     out = "imported.db"
 
     def prepare(self, root: Path, random: Random) -> None:
@@ -335,9 +340,6 @@ class FromLines(Export):
 
     def run(self, root: Path) -> ImportResult:
         return CacheImporter(root / "lines.jsonl", root / self.out, jobs=1).run()
-
-    def arguments(self, root: Path) -> list[str]:
-        return ["import", "-s", str(root / "lines.jsonl"), "-d", str(root / self.out)]
 
     def found(self, root: Path) -> Any:
         return contents(root / self.out)

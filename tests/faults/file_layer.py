@@ -54,12 +54,12 @@ class Fault(Protocol):
 class FileLayer:
     """Sends every operation below ``root`` through ``fault``. Numbers begin with 1."""
 
-    def __init__(self, root: str, fault: Fault) -> None:
+    def __init__(self, root: str, fault: Fault, *, is_plain: bool = False) -> None:
         self._root = root
         self._fault = fault
         self._count = 0
         self._vfs = _FaultyVfs(self)
-        SystemCalls(self.run, root)
+        SystemCalls(self.run, root, is_plain=is_plain)
         apsw.Connection = _Connection  # type: ignore[misc]
 
     def run(self, kind: str, path: str, proceed: Proceed, **facts: Any) -> Any:

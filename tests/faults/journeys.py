@@ -6,22 +6,29 @@ A `Journey` is one such way, always with the same things on it. What strikes it 
 from __future__ import annotations
 
 import shutil
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
 
 from faults.campaign import Campaign, spread
-from faults.children import Say, Told, in_child
+from faults.children import Commits, Say, Told, in_child
 from faults.file_layer import CHANGES, FileLayer, Operation, Proceed
 from faults.power import write_out
 from faults.recording import Record, State, states
 from faults.test_crashes import Crash
 from faults.test_io_errors import GROWING, Failing
+from faults.victims import Victim
 
 FINISHED: Final = ("finished", "", "")
 """What is acknowledged at the end of a run: everything is where it belongs, and durable."""
+
+PLAIN: Final = 0.25
+"""Of all journeys, so many are on a disk without links."""
 
 _MISLED: Final = frozenset(("NotFoundError", "NotACacheError", "ForeignFileError"))
 """What may be told besides if looking for a file fails: as if it were not there, or no file."""
@@ -29,13 +36,14 @@ _MISLED: Final = frozenset(("NotFoundError", "NotACacheError", "ForeignFileError
 
 class Journey(Protocol):
     """``name`` tells it apart, by what it is and from which seed it was made; ``errors`` are those
-    that may come of a bad disk.
+    that may come of a bad disk. With ``is_plain``, the disk knows no links.
 
     A case begins with `begin` or `empty`, and ends with `end`.
     """
 
     name: str
     errors: frozenset[str]
+    is_plain: bool
 
     def begin(self) -> Path:
         """A directory with everything as it is before the run."""
@@ -43,8 +51,14 @@ class Journey(Protocol):
     def empty(self) -> Path:
         """The same, with nothing in it."""
 
+    def ready(self, say: Say) -> Commits | None:
+        """Let a small run, in a child, take as many steps as a large one; what is said is safe."""
+
     def act(self, root: Path, say: Say) -> None:
         """The run, in a child that does nothing else; tells how it ended."""
+
+    def arguments(self, root: Path) -> list[str]:
+        """The run as a command that works in two processes if that can be."""
 
     def check(self, root: Path, told: Told) -> None:
         """What must hold at once, and after reruns; ``told`` is what the run could still tell."""
@@ -66,7 +80,7 @@ def operations(journey: Journey) -> list[Operation]:
             seen.append((operation.number, operation.kind, operation.path))
             return proceed(operation.data)
 
-        FileLayer(str(root), note)
+        FileLayer(str(root), note, is_plain=journey.is_plain)
         journey.act(root, say)
         say("seen", seen)
 
@@ -94,7 +108,7 @@ def _crash(journey: Journey, number: int, *, torn: bool) -> bool:
     root = journey.begin()
 
     def action(say: Say) -> None:
-        FileLayer(str(root), Crash(number, torn=torn))
+        FileLayer(str(root), Crash(number, torn=torn), is_plain=journey.is_plain)
         journey.act(root, say)
 
     told = in_child(action)
@@ -131,7 +145,7 @@ def _fail(journey: Journey, failing: Failing, *, again: bool) -> bool:
     root = journey.begin()
 
     def action(say: Say) -> None:
-        FileLayer(str(root), failing)
+        FileLayer(str(root), failing, is_plain=journey.is_plain)
         journey.act(root, say)
         say("fired", sorted(failing.kinds))
         failing.mended = True
@@ -150,10 +164,45 @@ def _fail(journey: Journey, failing: Failing, *, again: bool) -> bool:
     return bool(kinds)
 
 
+def kill_it(journey: Journey, campaign: Campaign, wanted: int, seed: int) -> None:
+    """Kill -9 at random moments: of the one process, or of it and its workers."""
+    root = journey.begin()
+    begun = time.monotonic()
+    with closing(Victim(journey.arguments(root), journey.ready)) as victim:
+        status = victim.end()
+    lasts = time.monotonic() - begun
+    assert status == 0, f"an undisturbed run ends with {status}"
+    end(root)
+    fired = number = 0
+    while fired < wanted and number < 5 * wanted:
+        number += 1
+        whom = ("parent", "group")[number % 2]
+        random = Random(f"kill {number} {seed}")
+        fired += campaign.case(
+            "kill -9",
+            f"of the {whom}, number {number}, {journey.name}",
+            partial(_kill, journey, whom, random, lasts),
+        )
+
+
+def _kill(journey: Journey, whom: str, random: Random, lasts: float) -> bool:
+    root = journey.begin()
+    with closing(Victim(journey.arguments(root), journey.ready)) as victim:
+        victim.kill(whom, random, lasts)
+        status = victim.end()
+        if status == -signal.SIGKILL:
+            safe = [list(one) for one in victim.acknowledged]
+            journey.check(root, Told(status, {"safe": [safe]}))
+        else:
+            assert status == 0, f"ends with {status}"
+    end(root)
+    return status == -signal.SIGKILL
+
+
 def cut_its_power(journey: Journey, campaign: Campaign, wanted: int, seed: int) -> None:
     """The power fails between any two operations, and takes back what was not synced."""
     root = journey.begin()
-    record = Record(root, partial(journey.act, root))
+    record = Record(root, partial(journey.act, root), is_plain=journey.is_plain)
     assert "done" in record.told.said, record.told
     end(root)
     cut(journey, record, campaign, states(record, wanted, Random(f"power {seed}")))

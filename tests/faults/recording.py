@@ -24,7 +24,9 @@ class Record:
     ``action`` runs in a child; what it says to be ``safe`` becomes an event among those of files.
     """
 
-    def __init__(self, root: Path, action: Callable[[Say], None]) -> None:
+    def __init__(
+        self, root: Path, action: Callable[[Say], None], *, is_plain: bool = False
+    ) -> None:
         self.root = str(root)
         self.before = read_in(root)
         file = root.with_suffix(".events")
@@ -38,7 +40,7 @@ class Record:
                 else:
                     say(word, value)
 
-            FileLayer(self.root, recorder)
+            FileLayer(self.root, recorder, is_plain=is_plain)
             action(tell)
             file.write_bytes(pickle.dumps([tuple(event) for event in recorder.events]))
 
@@ -62,14 +64,15 @@ def states(
     *,
     after: tuple[str, str, str] | None = None,
 ) -> Iterator[State]:
-    """So many states in which something was taken back, evenly spread over the run.
+    """So many states in which something was taken back, evenly spread over the run and its end.
 
     With ``after``, only those in which that has been acknowledged.
     """
     made = 0
     for _ in range(_ROUNDS):
         disk = Disk(record.root, record.before)
-        instants = sorted(spread(len(record.events), wanted, random))
+        spread_out = spread(len(record.events), max(1, wanted - 1), random)
+        instants = sorted({*spread_out, len(record.events)})
         played = 0
         for instant, how in zip(instants, cycle(random.sample(WAYS, len(WAYS))), strict=False):
             disk.play(record.events[played:instant])

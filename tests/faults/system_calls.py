@@ -7,6 +7,7 @@ Covered is what the program uses: paths, paths below an open directory, and path
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import os
 import posix
@@ -40,9 +41,11 @@ def _is_directory(descriptor: int) -> bool:
 class SystemCalls:
     """Names every call by its kind and its whole path, and hands it to ``run``."""
 
-    def __init__(self, run: Run, root: str) -> None:
+    def __init__(self, run: Run, root: str, *, is_plain: bool = False) -> None:
+        """``is_plain``: the file system knows no links, and can't swap names."""
         self._run = run
         self._root = root
+        self._is_plain = is_plain
         self._paths: dict[int, str] = {}
         for name in ("open", "close", "dup", "mkdir", "rmdir", "unlink", "rename", "link", "read",
                      "pwrite", "ftruncate", "fsync", "sync", "scandir"):  # fmt: skip
@@ -180,6 +183,8 @@ class SystemCalls:
             )
 
         where, target = self._where(old, src_dir_fd), self._where(new, dst_dir_fd)
+        if self._is_plain:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), where, None, target)
         if exists(target) or not exists(where):
             proceed(b"")
         self._by_python("link", where, proceed, target=target)
@@ -188,6 +193,8 @@ class SystemCalls:
         def proceed(_: bytes) -> Any:
             return self._really_rename(old, new, flags)
 
+        if self._is_plain:
+            return False
         where, target = self._where(old), self._where(new)
         kind = "exchange" if flags == _EXCHANGE else "rename"
         if not exists(where) or exists(target) != (kind == "exchange"):

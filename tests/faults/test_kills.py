@@ -2,122 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
-import select
 import signal
-import subprocess
-import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import IO, Final
+from typing import Final
 
 import apsw
 import pytest
 
 from faults.campaign import SEEDS, Campaign
-from faults.children import Acknowledged
+from faults.children import Commits
 from faults.oracle import Oracle
 from faults.sources import Source, build
+from faults.victims import CAN_WATCH, Victim
 from rustassistant.migrate import CacheMigrator
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "pidfd_open") or not os.path.exists("/proc/self/stat"),
-    reason="children of other processes are found in Linux's /proc",
-)
+pytestmark = pytest.mark.skipif(not CAN_WATCH, reason="there is no /proc to find processes in")
 
 KILLS: Final = 9
 """Of each kind, in each of two tests, for each seed."""
 
 FILES: Final = 90
-_PATIENCE: Final = 60
+_COMMITS: Final = partial(Commits, commit_rows=8, partition_files=5)
 _JITTER: Final = 0.02
 _MOST_COMMITS: Final = 9
-
-
-class Victim:
-    """A migration in two worker processes, as started from a shell."""
-
-    def __init__(self, source: Path, database: Path) -> None:
-        reader, writer = os.pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "faults.runner", str(writer), "cache", "migrate", "--quiet",
-             "--jobs", "2", "--source", str(source), "--destination", str(database)],
-            pass_fds=[writer],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(writer)
-        self._pipe: IO[str] = os.fdopen(reader, encoding="utf-8")
-        self._safe: set[tuple[str, str, str]] = set()
-        self._workers: dict[int, int] = {}
-
-    def wait_for_commits(self, count: int) -> bool:
-        """Whether it came so far; it may have ended before."""
-        return all(self._read() for _ in range(count))
-
-    def _read(self) -> bool:
-        line = self._pipe.readline()
-        if not line.endswith("\n"):
-            return False
-        self._safe.update((a, b, c) for a, b, c in json.loads(line)[1])
-        return True
-
-    def kill(self, whom: str, random: Random) -> bool:
-        """Kill it, a worker or all of them, at some instant from now on; False if it has ended."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(random.random() * _JITTER)
-            return False
-        for pid in _children(self._process.pid):
-            with suppress(ProcessLookupError):  # it has just ended
-                self._workers[pid] = os.pidfd_open(pid)
-        workers = list(self._workers)
-        random.shuffle(workers)
-        victims = {"parent": [], "group": workers, "worker": workers[:1]}[whom]
-        for pid in victims:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if whom != "worker":
-            self._process.kill()
-        return whom == "parent" or bool(workers)
-
-    def end(self) -> int:
-        """Wait until it and its workers are gone; its exit status."""
-        while self._read():
-            pass
-        status = self._process.wait(_PATIENCE)
-        for pid, descriptor in self._workers.items():
-            ended, _, _ = select.select([descriptor], [], [], _PATIENCE)
-            assert ended, f"worker {pid} outlives its parent"
-        return status
-
-    @property
-    def acknowledged(self) -> Acknowledged:
-        return frozenset(self._safe)
-
-    def close(self) -> None:
-        """Leave nothing open, whatever happened."""
-        self._process.kill()
-        self._process.wait()
-        self._pipe.close()
-        for descriptor in self._workers.values():
-            os.close(descriptor)
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                facts = Path("/proc", name, "stat").read_text(errors="replace")
-            except OSError:
-                continue
-            state, owner = facts.rpartition(")")[2].split()[:2]
-            if int(owner) == parent and state != "Z":
-                found.append(int(name))
-    return found
 
 
 class Prey:
@@ -131,9 +41,11 @@ class Prey:
 
 
 def kill_once(prey: Prey, database: Path, whom: str, random: Random) -> bool:
-    with closing(Victim(prey.source.root, database)) as victim:
+    arguments = ["cache", "migrate", "--quiet", "--jobs", "2",
+                 "--source", str(prey.source.root), "--destination", str(database)]  # fmt: skip
+    with closing(Victim(arguments, _COMMITS)) as victim:
         fired = victim.wait_for_commits(random.randint(0, _MOST_COMMITS))
-        fired = fired and victim.kill(whom, random)
+        fired = fired and victim.kill(whom, random, _JITTER)
         status = victim.end()
         if whom == "worker":
             assert status == 3, "the broken files are named, and nothing else is amiss"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from rustassistant.errors import EntryError, LockedError
+from rustassistant.errors import (
+    DestinationError,
+    EntryError,
+    LockedError,
+    OutOfSpaceError,
+)
+from rustassistant.stores.json_tree import changing
 from rustassistant.stores.json_tree.changing import Change, Expected, TreeChanges
+from rustassistant.stores.json_tree.files import present
 from rustassistant.stores.json_tree.places import Place
 from rustassistant.stores.json_tree.standing import Standing, standing_of
 from support import Cache, hash8, snapshot
@@ -189,3 +198,46 @@ def test_what_a_directory_stands_for(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "none yet"):
         assert standing_of(str(tmp_path / name)) == Standing(str(tmp_path / name))
+
+
+def test_name_of_a_file_that_cannot_be_read_is_waited_for(
+    file: Path, changes: TreeChanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(directory: int, name: bytes) -> bytes | None:
+        if name == os.fsencode(file.name):
+            raise EntryError("cannot be read: Input/output error")
+        return present(directory, name)
+
+    monkeypatch.setattr(changing, "present", unreadable)
+    with pytest.raises(EntryError, match="cannot be read"):
+        change(changes, file.name, NEW)
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
+
+
+def test_meta_json_of_the_trash_is_whole_or_not_there(
+    file: Path, changes: TreeChanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutOfSpaceError("the disk is full")
+
+    monkeypatch.setattr(changes._root, "write", full)
+    with pytest.raises(OutOfSpaceError):
+        change(changes, file.name, None, anything)
+    assert not list(file.parents[4].glob("repos.trash.backup-*/*/meta.json"))
+    assert file.exists()
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_cannot_be_made_durable_is_told(
+    file: Path, changes: TreeChanges, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    kind = {"file": stat.S_ISREG, "directory": stat.S_ISDIR}[what]
+
+    def failing(descriptor: int) -> None:
+        if kind(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "bad disk")
+
+    changes.stage(b"")
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(DestinationError, match="bad disk"):
+        change(changes, "y.json", NEW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from rustassistant.entry_json import render
 from rustassistant.errors import DestinationError, LockedError
 from rustassistant.stores.base import Destination, Folder, Found, Repository
 from rustassistant.stores.json_tree import JsonTree, JsonTreeDestination, Layout
-from rustassistant.stores.json_tree.naming import Tally
+from rustassistant.stores.json_tree.naming import Naming, Tally
 from rustassistant.stores.outcomes import OnConflict, Problem, Rules
 from stores.store_suite import FLAT, FOLDER, HOME, DestinationSuite, entry_in, kept_entry, record_of
 from support import as_nobody, snapshot
@@ -614,3 +615,44 @@ def test_what_is_named_was_on_the_disk_before(
     write(tmp_path / "t", (FOLDER, entry_in()))
     assert visible == [False]
     assert (tmp_path / "t" / PLAIN).exists()
+
+
+def test_directory_that_cannot_be_made_durable_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int) -> None:
+        if (tmp_path / "t" / PLAIN).exists():
+            raise OSError(errno.EIO, "bad disk")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(DestinationError, match="bad disk"):
+        write(tmp_path / "t", (FOLDER, entry_in()))
+    monkeypatch.undo()
+    assert write(tmp_path / "t", (FOLDER, entry_in())).unchanged == 1
+    assert set(os.listdir(tmp_path / "t")) == {Path(PLAIN).parts[0]}
+
+
+def test_folder_that_can_no_longer_be_opened_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens, give = os.open, Naming.give
+    given: list[int] = []
+
+    def gives(naming: Naming, steps: Any) -> None:
+        give(naming, steps)
+        given.append(len(steps))
+
+    def failing(path: Any, *args: Any, **options: Any) -> int:
+        if given and path == b"docs":
+            raise OSError(errno.EIO, "bad disk")
+        return opens(path, *args, **options)
+
+    def work() -> None:
+        with JsonTreeDestination(tmp_path / "t").writer() as writer:
+            writer.put(FOLDER, [record_of(entry_in())])
+            writer.commit()
+
+    monkeypatch.setattr(Naming, "give", gives)
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(DestinationError, match="bad disk"):
+        work()

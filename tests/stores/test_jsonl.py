@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
+import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +27,7 @@ from rustassistant.errors import (
     NotFoundError,
     UsageError,
 )
+from rustassistant.stores import renaming
 from rustassistant.stores.base import Folder, Found, Partition, Repository, Unchanged
 from rustassistant.stores.interchange import jsonl
 from rustassistant.stores.interchange.jsonl import JsonLines
@@ -381,3 +385,84 @@ def test_longest_line_is_a_failure_and_the_next_is_read(
     assert [(one.path, one.size) for one in failures] == [
         (f"{path}/line {number}", len(long) + ends) for number, ends in ((2, 1), (4, 1), (6, 0))
     ]
+
+
+def killed_while_writing(path: Path) -> None:
+    """A run that is killed leaves what it has written so far, under a name of its own."""
+    child = os.fork()
+    if child == 0:
+        with JsonLines(path).writer() as writer:
+            writer.put(FOLDER, [record_of(an_entry_in())])
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_next_run_removes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.jsonl", tmp_path / ".b.jsonl.partial-abcdefgh"
+    other.touch()
+    killed_while_writing(path)
+    assert len(os.listdir(tmp_path)) == 2
+    write(path, (FOLDER, an_entry_in()))
+    assert set(os.listdir(tmp_path)) == {path.name, other.name}
+
+
+def test_run_that_is_under_way_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with JsonLines(path).writer() as writer:
+        writer.put(FOLDER, [record_of(an_entry_in())])
+        write(path, (FOLDER, an_entry_in(file_path="other.rs")))
+    kept = path.with_name(next(name for name in os.listdir(tmp_path) if ".backup-" in name))
+    assert lines(path)[0]["file_path"] == an_entry_in().file_path
+    assert lines(kept)[0]["file_path"] == "other.rs"
+
+
+def test_replaced_file_has_its_new_name_for_good_before_it_loses_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, (FOLDER, an_entry_in()))
+    seen: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def syncs(descriptor: int) -> None:
+        is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        names = sorted(os.listdir(tmp_path))
+        seen.append("directory" if is_directory and any(".backup-" in n for n in names) else "")
+        fsync(descriptor)
+
+    def renames(old: str, new: str) -> None:
+        seen.append("rename")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", syncs)
+    monkeypatch.setattr(os, "rename", renames)
+    write(path, (FOLDER, an_entry_in(file_path="new.rs")))
+    assert [one for one in seen if one] == ["directory", "rename", "directory"]
+
+
+def test_file_that_cannot_be_found_on_a_disk_without_links_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, (FOLDER, an_entry_in()))
+    before = path.read_bytes()
+    lstat = os.lstat
+
+    def linkless(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    def failing(name: Any, **options: Any) -> os.stat_result:
+        if os.fspath(name) == str(path):
+            raise OSError(errno.EIO, "bad disk")
+        return lstat(name, **options)
+
+    def finish() -> None:
+        with JsonLines(path).writer() as writer:
+            writer.put(FOLDER, [record_of(an_entry_in(file_path="new.rs"))])
+            monkeypatch.setattr(os, "link", linkless)
+            monkeypatch.setattr(os, "lstat", failing)
+            monkeypatch.setattr(renaming, "_rename", lambda *_: False)
+
+    with pytest.raises(DestinationError):
+        finish()
+    assert path.read_bytes() == before

@@ -35,6 +35,7 @@ from rustassistant.errors import (
     UnsafePlaceError,
 )
 from rustassistant.stores.sqlite import SqliteStore, connection, surroundings
+from rustassistant.stores.sqlite.naming import errors_named
 from stores.store_suite import (
     FOLDER,
     MIGRATED,
@@ -799,3 +800,61 @@ class TestNetworkFileSystems:
         mounts(b"")
         (tmp_path / "mountinfo").unlink()
         assert surroundings.network_file_system(os.fspath(tmp_path)) is None
+
+
+class TestBadDisk:
+    """What can't even be looked at is not to be taken for what is not there."""
+
+    @pytest.fixture
+    def unseen(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+        """Let looking at a path fail."""
+
+        def failing(real: Any, bad: Path) -> Any:
+            def fails(path: Any, *args: Any, **options: Any) -> Any:
+                if not isinstance(path, int) and os.fsdecode(path) == str(bad):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                return real(path, *args, **options)
+
+            return fails
+
+        def fail(bad: Path) -> None:
+            for name in ("stat", "lstat"):
+                monkeypatch.setattr(os, name, failing(getattr(os, name), bad))
+
+        return fail
+
+    def test_database_that_cannot_be_found_is_not_made_anew(
+        self, tmp_path: Path, unseen: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, path = SqliteStore(tmp_path / "cache.db"), tmp_path / "cache.db"
+        put(store, FOLDER, entry_in())
+        before = snapshot(tmp_path)
+        unseen(path)
+        with pytest.raises(DestinationError):
+            put(store, FOLDER, entry_in(file_path="new.rs"))
+        monkeypatch.undo()
+        assert snapshot(tmp_path) == before
+
+    def test_log_that_is_gone_when_its_size_is_asked_for_has_none(
+        self, tmp_path: Path, unseen: Callable[[Path], None]
+    ) -> None:
+        store = SqliteStore(tmp_path / "cache.db")
+        put(store, FOLDER, entry_in())
+        size = store.info().size
+        unseen(tmp_path / "cache.db-wal")
+        assert store.info().size == size
+        assert put(store, FOLDER, entry_in(file_path="new.rs")) == MIGRATED
+
+    @pytest.mark.parametrize(
+        ("number", "expected"),
+        [(errno.ENOSPC, OutOfSpaceError), (errno.EIO, DestinationError)],
+    )
+    def test_what_the_system_says_of_a_database_is_told_as_an_error_of_ours(
+        self, tmp_path: Path, number: int, expected: type[RustAssistantError]
+    ) -> None:
+        with (
+            pytest.raises(expected, match=r"cache\.db") as raised,
+            errors_named(str(tmp_path / "cache.db")),
+        ):
+            raise OSError(number, os.strerror(number))
+        assert type(raised.value) is expected

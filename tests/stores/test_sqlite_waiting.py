@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -112,3 +113,16 @@ def test_nothing_is_not_found(tmp_path: Path) -> None:
     assert not store.exists
     with pytest.raises(NotFoundError):
         list(store.partitions())
+
+
+def test_database_that_cannot_be_found_for_a_moment_is_not_taken_for_an_empty_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists, asked = os.path.exists, []
+
+    def fails_once(one: Any) -> bool:
+        asked.append(one)
+        return len(asked) > 1 and exists(one)
+
+    monkeypatch.setattr(os.path, "exists", fails_once)
+    assert list(entries(SqliteWithWaiting(path).partitions())) == [entry_in()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import signal
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -661,3 +663,48 @@ def test_entry_keeps_its_key_through_v1_and_a_json_cache(tmp_path: Path) -> None
     ours = SqliteStore(tmp_path / "ours.db")
     transfer(JsonTree(cache.root), ours)
     assert lookup(ours, query_for(entry, prompt_hash=None)) is not None
+
+
+def left_in_the_middle(path: Path, table: str) -> None:
+    """A program is killed while it changes a table: its journal stays, to be played back."""
+    child = os.fork()
+    if child == 0:
+        connection = apsw.Connection(str(path))
+        connection.execute("PRAGMA cache_size=1; BEGIN IMMEDIATE; CREATE TABLE half (blob)")
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608
+        connection.executemany("INSERT INTO half VALUES (zeroblob(?))", [(3_000,)] * 200)
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert path.with_name(f"{path.name}-journal").stat().st_size > 0
+
+
+def test_file_that_a_killed_run_has_left_is_mended_and_gone_on_with(
+    path: Path, store: V1Store
+) -> None:
+    before, after = plain_entry(file_path="before.rs"), plain_entry(file_path="after.rs")
+    put(store, FOLDER, before)
+    left_in_the_middle(path, "cache_entries")
+    store.check_writable()
+    assert put(store, FOLDER, after) == MIGRATED
+    assert find(store, before) == [before]
+    assert find(store, after) == [after]
+    assert files_beside(path) == [path.name]
+
+
+def test_database_of_others_that_was_left_in_the_middle_is_not_touched(
+    path: Path, store: V1Store
+) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+    left_in_the_middle(path, "theirs")
+    before = snapshot(path.parent)
+    with pytest.raises(ForeignFileError):
+        put(store, FOLDER, plain_entry())
+    assert snapshot(path.parent) == before
+
+
+def test_commit_lasts_though_there_is_no_log(path: Path, store: V1Store) -> None:
+    put(store, FOLDER, plain_entry())
+    extra = 3
+    with closing(opening.open_for_writing(str(path))) as connection:
+        assert connection.pragma("synchronous") == extra

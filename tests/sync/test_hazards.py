@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from rustassistant.errors import (
     LockedError,
     UnsafeSyncError,
 )
-from rustassistant.sync import Choice, Question
+from rustassistant.sync import Choice, Question, Sign
+from rustassistant.sync.state import State
 from support import NOBODY, as_nobody
 from sync.pairs import (
     Database,
@@ -292,3 +295,114 @@ def test_place_has_become_another_kind_of_cache(tree: Tree, database: Database) 
     shutil.copy(database.path, tree.path)
     with pytest.raises(UnsafeSyncError, match="is a database; at the last sync it was a tree"):
         sync(tree.path, database.path)
+
+
+def test_file_that_is_cut_off_before_it_was_ever_read_is_no_deletion(
+    tree: Tree, database: Database
+) -> None:
+    for number in range(4):
+        database.analyse(f"{number}.rs", 1)
+    sync(tree.path, database.path)
+    whole = tree.file("1.rs").read_bytes()
+    tree.file("1.rs").write_bytes(whole[:100])
+    result, steps = sync(tree.path, database.path, delete=True)
+    assert result.failed == 1
+    assert [(step.sign, step.file_path) for step in steps] == [(Sign.LEAVE, "1.rs")]
+    assert "1.rs" in database.paths()
+    tree.file("1.rs").write_bytes(whole)
+    in_step(tree, database)
+
+
+def test_file_that_cannot_be_found_on_a_bad_disk_is_no_deletion(
+    tree: Tree, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tree, database)
+    in_step(tree, database)  # so that the files are known
+    bad = tree.file("1.rs")
+    os.utime(bad, (1, 1))
+
+    def failing(real: Any) -> Any:
+        def fails(path: Any, *args: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and os.path.basename(os.fsdecode(path)) == bad.name:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(path, *args, **options)
+
+        return fails
+
+    for name in ("open", "stat", "lstat"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    result, _ = sync(tree.path, database.path, delete=True)
+    monkeypatch.undo()
+    assert result.failed == 1
+    assert "1.rs" in database.paths()
+
+
+def test_results_of_others_are_on_the_disk_before_they_are_remembered(
+    pair: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pair
+    filled(a, b, 2)
+    in_step(a, b)
+    a.analyse("new.rs", 5)
+    a.analyse("same.rs", 6)
+    b.analyse("same.rs", 6)
+    waited: set[int] = set()
+    fsync, agree = os.fsync, State.agree
+
+    def syncs(descriptor: int) -> None:
+        waited.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def agrees(*args: Any) -> None:
+        for tree in (side for side in (a, b) if isinstance(side, Tree)):
+            for file in (tree.file("new.rs"), tree.file("same.rs")):
+                assert {file.stat().st_ino, file.parent.stat().st_ino} <= waited
+        agree(*args)
+
+    monkeypatch.setattr(os, "fsync", syncs)
+    monkeypatch.setattr(State, "agree", agrees)
+    result, _ = sync(a.path, b.path)
+    assert result.a.added + result.b.added == 1
+
+
+def test_many_results_of_others_are_waited_for_at_once(
+    tree: Tree, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(os, "sync", lambda: waits.append(len(database.live())))
+    for number in range(60):
+        tree.analyse(f"{number}.rs", 1)
+    sync(tree.path, database.path)
+    assert waits == [0]
+
+
+def test_result_of_others_that_cannot_be_made_durable_is_not_remembered(
+    tree: Tree, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tree, database)
+    tree.analyse("new.rs", 5)
+    inode, fsync = tree.file("new.rs").stat().st_ino, os.fsync
+
+    def failing(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == inode:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(DestinationError, match="new_rs"):
+        sync(tree.path, database.path)
+    monkeypatch.undo()
+    tree.delete("new.rs")  # as a power cut would
+    assert sync(tree.path, database.path, delete=True)[1] == []
+
+
+def test_full_disk_only_hides_who_holds_the_lock(
+    pair: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    pair[0].analyse("x.rs", 1)
+    monkeypatch.setattr(os, "pwrite", full)
+    sync(pair[0].path, pair[1].path)
+    assert pair[1].paths() == ["x.rs"]

@@ -30,9 +30,12 @@ def rename_new(old: str, new: str) -> None:
     """
     if _rename(old, new, _NOREPLACE):
         return
-    if os.path.lexists(new):
+    try:
+        os.lstat(new)  # where even this fails, something may be there
+    except FileNotFoundError:
+        os.rename(old, new)
+    else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
-    os.rename(old, new)
 
 
 def exchange(one: str, other: str) -> bool:

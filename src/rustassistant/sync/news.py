@@ -5,10 +5,17 @@ News are a hint about where to look, no more: what is there is read from the sid
 
 from __future__ import annotations
 
+import os
+import re
 from collections import defaultdict
+from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import Final
 
 from rustassistant.sync.report import Trouble
+
+_OWN_NAME: Final = re.compile(r"~[0-9a-f]{16}(?=\.json$)")
+"""See ``suffixed`` in the tree's ``places``."""
 
 
 @dataclass(slots=True)
@@ -45,6 +52,14 @@ class Recollection:
     notes: dict[tuple[str, str], None] = field(default_factory=dict)
     run: str | None = None
     is_doubtful: bool = False
+
+    def is_unread(self, side: int, cache_type: str, names: Container[str]) -> bool:
+        """Whether something of that type that has one of these names on a side, or one that files
+        get beside another, could not be read: nobody can tell what it holds."""
+        return any(
+            one.cache_type == cache_type and _OWN_NAME.sub("", os.path.basename(one.path)) in names
+            for one in self.failures[side]
+        )
 
 
 class TooManyGoneError(Exception):

@@ -6,6 +6,7 @@ else. All that follows is the same.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from rustassistant.codec import MIN_SAMPLES
+from rustassistant.entry_json import file_name
 from rustassistant.errors import EntryError, InterruptedRunError
 from rustassistant.stores.base import Found, Repository
 from rustassistant.stores.outcomes import Failure
@@ -221,10 +223,15 @@ class Run:
         if not slot.facts[member.digest].has_owner:
             return "no meta.json tells whose it is"
         side = A if member.now == 1 else B
+        facts = slot.facts[member.digest]
+        # Of a damaged row, only the repository is told.
+        names = {file_name(facts.file_path), os.path.basename(facts.repository)}
+        if self._recollection.is_unread(1 - side, facts.cache_type, names):
+            return "what may hold it there can't be read"
         if self._pinned[side] is None:
             self._pinned[side] = self._sides[side].pinned()
-        names = {place.name for place in _places(slot, member, side)}
-        return "" if names.isdisjoint(self._pinned[side] or ()) else "it is pinned"
+        places = {place.name for place in _places(slot, member, side)}
+        return "" if places.isdisjoint(self._pinned[side] or ()) else "it is pinned"
 
     def _choose(self, slot: Slot, clash: Clash, *, answers: bool) -> Choice:
         options = self._options

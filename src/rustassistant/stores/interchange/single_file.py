@@ -37,6 +37,7 @@ from rustassistant.errors import (
 from rustassistant.stores.base import Finder, Folder, StoreInfo, printable
 from rustassistant.stores.outcomes import Failure, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.plain_writer import PlainWriter
+from rustassistant.stores.renaming import rename_new
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -326,9 +327,7 @@ def _second_name(path: str, name: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if os.path.lexists(name):
-            raise FileExistsError(name) from None
-        os.rename(path, name)
+        rename_new(path, name)
 
 
 def _dated(path: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -176,7 +177,7 @@ class TreeChanges:
             try:
                 self._root.name(number, directory, name)
             except Taken:
-                there = _present(directory, name)
+                there = _taken_by(directory, name)
                 if sha256(there).digest() == change.digest:
                     self._root.drop(number)
                     return
@@ -287,10 +288,15 @@ class TreeChanges:
         return os.path.join(self._root.path if root is None else root, below)
 
 
-def _present(directory: int, name: bytes) -> bytes:
+def _taken_by(directory: int, name: bytes) -> bytes:
+    """What has a name; nothing, if that is no file. Raises EntryError for a file that can't be
+    read: it may be the very one."""
     try:
         return present(directory, name) or b""
     except EntryError:
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG(os.lstat(name, dir_fd=directory).st_mode):
+                raise
         return b""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
-from rustassistant.errors import NotACacheError, UsageError
+from rustassistant.errors import NotACacheError, SourceUnreadableError, UsageError
 from rustassistant.stores.base import printable
 from rustassistant.stores.json_tree import layout
 from rustassistant.stores.json_tree.layout import GIT_DIRECTORY, LOCAL_DIRECTORY, UNFINISHED
@@ -42,9 +42,12 @@ def standing_of(root: str) -> Standing:
         return Standing(base, local=base)
     if not os.path.isdir(root) or _is_as_good_as_empty(root):
         return Standing(root)
-    for recognizes, _ in layout.PLACES:
-        if recognizes(root):
-            return _standing(root, recognizes.__name__)
+    try:
+        for recognizes, _ in layout.PLACES:
+            if recognizes(root):
+                return _standing(root, recognizes.__name__)
+    except OSError as error:  # it could be listed a moment ago
+        raise SourceUnreadableError(f"{printable(root)} cannot be read: {error.strerror}") from None
     raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
 
 
