@@ -152,9 +152,7 @@ class Sync:
     def ready(self, say: Say) -> None:
         """Small steps, and the memory of this pair."""
         os.environ["RUSTASSISTANT_HOME"] = str(self._root / "home")
-        made_small(
-            (run, "_BATCH", _STEPS), (changing, "_FEW", self.few), (tree, "_FEW", self.few)
-        )
+        made_small((run, "_BATCH", _STEPS), (changing, "_FEW", self.few), (tree, "_FEW", self.few))
 
     def act(self, root: Path, say: Say) -> None:
         """Sync; an error of ours is an answer like any other."""
