@@ -26,7 +26,8 @@ from rustassistant.runs import failed_in, list_runs, show_run, sources_of
 from rustassistant.stores import open_source
 from rustassistant.stores.base import Found
 from rustassistant.stores.sqlite import SqliteStore
-from support import Cache, dump, fields_of, snapshot
+from rustassistant.stores.sqlite.serving.spool import Spool
+from support import Cache, dump, fields_of, sample_entry, snapshot
 
 LONG_AGO = 1_700_000_000 * 10**9
 
@@ -188,6 +189,27 @@ def test_shared_rows_are_given_back_at_each_place(
     assert live(onward) == wanted
     again = CacheMigrator(cache.root, database).migrate()
     assert (again.total_unchanged, again.total_entries) == (4, 4)
+
+
+def test_the_rust_programs_file_can_not_keep_both(cache: Cache, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"keep-both.*one row for a key"):
+        CacheMigrator(cache.root, f"v1:{tmp_path / 'rust.db'}", on_conflict="keep-both")
+
+
+def test_what_waits_beside_a_source_is_migrated_and_verified(cache: Cache, tmp_path: Path) -> None:
+    source, database = tmp_path / "source.db", tmp_path / "cache.db"
+    waiting = [sample_entry(file_path=f"src/{name}.rs") for name in "ab"]
+    cache.add()
+    CacheMigrator(cache.root, source).migrate()
+    Spool(str(source)).add(waiting[0], set_now=True)
+    result = CacheMigrator(source, database).migrate()
+    assert (result.total_entries, result.total_migrated) == (2, 2)
+    assert "1 entry waits" in result.notes[0][1]
+    before = set(Path(f"{source}.pending").iterdir())
+    Spool(str(source)).add(waiting[1], set_now=True)
+    (added,) = set(Path(f"{source}.pending").iterdir()) - before
+    verification = CacheMigrator(source, database).verify()
+    assert [one.path for one in verification.differences] == [str(added)]
 
 
 @pytest.mark.parametrize("bad", ["latest", "", "NEWEST"])

@@ -32,6 +32,7 @@ from rustassistant.export_report import (
 )
 from rustassistant.locations import Location, Place, Unfit, located
 from rustassistant.results import MigrationProgress, published_progress
+from rustassistant.route import ONE_ROW
 from rustassistant.stores import open_destination, open_source
 from rustassistant.stores.base import Destination, Folder, Source, printable
 from rustassistant.stores.interchange.jsonl import JsonLines
@@ -70,16 +71,12 @@ _IMPORTS_INTO_NONE: Final = {
 }
 
 
-_ROWS: Final = (
-    "the Rust program's file has one row for a key, so it can't keep both",
-    "Choose newest or oldest, which keep the other row in a table of its own, or fail.",
-)
-_WHOLE: Final = (
+_WHOLE: Final = Unfit(
     "the file is replaced as a whole, so neither the older nor both can be kept in it",
     "Choose newest, which keeps the file that is there under a dated name, or fail.",
 )
 _POLICIES_NOT_KEPT: Final = {
-    "v1": {OnConflict.KEEP_BOTH: _ROWS},
+    "v1": {OnConflict.KEEP_BOTH: ONE_ROW},
     "jsonl": {OnConflict.KEEP_BOTH: _WHOLE, OnConflict.OLDEST: _WHOLE},
     "parquet": {OnConflict.KEEP_BOTH: _WHOLE, OnConflict.OLDEST: _WHOLE},
 }
@@ -292,6 +289,11 @@ class CacheImporter:
             command="import",
         )
 
+    @property
+    def refuses_conflicts(self) -> bool:
+        """Whether nothing at all is imported if there are conflicts."""
+        return self._options.rules.on_conflict is OnConflict.FAIL
+
     def run(
         self,
         progress: Callable[[MigrationProgress], None] | None = None,
@@ -304,7 +306,7 @@ class CacheImporter:
         any.
         """
         destination = open_destination(f"sqlite:{self.destination}")
-        if dry_run or self._options.rules.on_conflict is OnConflict.FAIL:
+        if dry_run or self.refuses_conflicts:
             with destination.rehearsal() as rehearsal:
                 rehearsed = self._run(rehearsal, progress)
             if dry_run:

@@ -35,7 +35,7 @@ from rustassistant.results import (
     spending_of,
     verification_of,
 )
-from rustassistant.route import KEEPS_LESS, Route
+from rustassistant.route import KEEPS_LESS, ONE_ROW, Route
 from rustassistant.stores.base import Source, printable
 from rustassistant.stores.outcomes import OnConflict, Problem, Rules
 from rustassistant.timestamps import format_rfc3339
@@ -118,7 +118,10 @@ class CacheMigrator:
                 f"{printable(self.destination)} is both source and destination",
                 hint="Name another destination.",
             )
-        self._rules = Rules(_policy(on_conflict), dedup, restamp=len(self.sources) == 1)
+        policy = _policy(on_conflict)
+        if policy is OnConflict.KEEP_BOTH and not route.keeps_all:
+            raise UsageError(f"on conflict {policy}: {ONE_ROW.why}", hint=ONE_ROW.instead)
+        self._rules = Rules(policy, dedup, restamp=len(self.sources) == 1)
         self._log = None if log is None else _file(log)
         self._check_log()
         self._options = Options(
@@ -158,6 +161,11 @@ class CacheMigrator:
     def source(self) -> Path:
         """The first source, which most have only one of."""
         return self.sources[0]
+
+    @property
+    def refuses_conflicts(self) -> bool:
+        """Whether `migrate` moves nothing at all if there are conflicts."""
+        return self._rules.on_conflict is OnConflict.FAIL
 
     def check(self, *, backup: bool = False) -> None:
         """Raise now what would stop `migrate` later: a destination that can't be written, or too
@@ -208,7 +216,7 @@ class CacheMigrator:
         RustAssistantError, and what was committed before stays. Raises ConflictError, before
         anything is changed, if conflicts are to ``fail`` and there are any.
         """
-        if self._rules.on_conflict is OnConflict.FAIL:
+        if self.refuses_conflicts:
             self._refuse_conflicts(progress)
         with entry_log(self._log) as log:
             report = transfer(

@@ -19,6 +19,12 @@ KEEPS_LESS: Final = Unfit(
 )
 """Why nothing can be verified by such a database."""
 
+ONE_ROW: Final = Unfit(
+    "the Rust program's file has one row for a key, so it can't keep both",
+    "Choose newest or oldest, which keep the other row in a table of its own, or fail.",
+)
+"""Why that policy makes no sense there."""
+
 
 class Route:
     """One source or several, each named once, and a destination.

@@ -297,6 +297,18 @@ def test_hints_name_what_this_command_has(tmp_path: Path, cache: Cache, call: Ca
     assert "permission" not in ran.err
 
 
+def test_rehearsed_import_exits_as_the_real_one_does(
+    call: Call, cache: Cache, tmp_path: Path
+) -> None:
+    database, lines = tmp_path / "cache.db", tmp_path / "new.jsonl"
+    call("migrate", "-s", cache.root, "-d", database)
+    cache.add(result="new", analyzed_at="2026-03-01T00:00:00+00:00")
+    call("export", "-s", cache.root, "-d", lines, "--format", "jsonl")
+    asked = ("import", "-s", lines, "-d", database, "--on-conflict")
+    assert call(*asked, "fail", "-n").code == call(*asked, "fail").code == 5
+    assert call(*asked, "newest", "-n").code == call(*asked, "newest").code == 0
+
+
 def test_entry_that_waits_is_exported_and_told(tmp_path: Path, database: Path, call: Call) -> None:
     Spool(str(database)).add(sample_entry(file_path="waits.rs"), set_now=True)
     ran = call("export", "-s", database, "-d", tmp_path / "out")

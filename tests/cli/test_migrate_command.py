@@ -960,6 +960,9 @@ def test_conflicts_are_listed_with_their_times(
     failing = migrate("-s", cache.root, "-s", other.root, "-d", database, "--on-conflict", "fail")
     assert failing.code == 5
     assert "1 entry conflicts" in failing.err
+    rehearsed = migrate("-s", cache.root, "-s", other.root, "-d", database, "-n",
+                        "--on-conflict", "fail")  # fmt: skip
+    assert rehearsed.code == failing.code == 5
     assert "--on-conflict newest" in failing.err
     assert not database.exists()
     ran = migrate("-s", cache.root, "-s", other.root, "-d", database)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from rustassistant.backups import Backup, Kind, back_up, place_for
 from rustassistant.cli.audience import Audience
+from rustassistant.cli.exits import EXIT_DAMAGED
 from rustassistant.cli.problems import warn_each
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.render import emit, meter, say, visible, warn
 from rustassistant.cli.stopping import interruptible
 from rustassistant.errors import NotFoundError, UsageError
 from rustassistant.stores.base import printable
-
-EXIT_DAMAGED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

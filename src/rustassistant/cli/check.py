@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from rustassistant.check import (
     CheckResult,
@@ -16,6 +16,7 @@ from rustassistant.check import (
     repair_database,
 )
 from rustassistant.cli.audience import Audience
+from rustassistant.cli.exits import EXIT_DAMAGED
 from rustassistant.cli.problems import warn_each
 from rustassistant.cli.readable import counted, dollars, duration
 from rustassistant.cli.render import emit, meter, say, visible, warn
@@ -23,8 +24,6 @@ from rustassistant.cli.stopping import interruptible
 from rustassistant.errors import UsageError
 from rustassistant.pricing import Cost, Prices
 from rustassistant.stores.base import printable
-
-EXIT_DAMAGED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from rustassistant.cli.audience import Audience
+from rustassistant.cli.exits import EXIT_DECLINED
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.remaking import (
     agreed,
@@ -21,8 +21,6 @@ from rustassistant.errors import UsageError
 from rustassistant.retention import clear
 from rustassistant.stores.base import printable
 from rustassistant.transfer.selection import ALL, Selection
-
-EXIT_DECLINED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.entries import item_fields, tokens, when
+from rustassistant.cli.exits import EXIT_DECLINED
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.remaking import (
     Remaking,
@@ -39,8 +40,6 @@ from rustassistant.retention.eviction import end_evicted
 from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.connection import kind_of_database
 from rustassistant.transfer.selection import Selection
-
-EXIT_DECLINED: Final = 1
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),

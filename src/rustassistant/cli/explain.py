@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from rustassistant.cli.entries import item_fields, when
+from rustassistant.cli.exits import EXIT_MISS
 from rustassistant.cli.readable import counted, dollars, duration, size
 from rustassistant.cli.render import emit, say, visible
 from rustassistant.configuration import load
@@ -15,8 +16,6 @@ from rustassistant.inspection import Explained, Verdict, explain_file
 from rustassistant.inspection.explain import Anew, Wanted
 from rustassistant.pricing import Split
 from rustassistant.stores.sqlite.views.browsing import Item
-
-EXIT_MISS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.counting import counting
+from rustassistant.cli.exits import EXIT_CONFLICTS, EXIT_FAILURES
 from rustassistant.cli.problems import failure_fields, tell_failures, tell_notes, warn_each
 from rustassistant.cli.render import emit, say, visible
 from rustassistant.cli.stopping import Stop, cut_short
@@ -16,9 +16,6 @@ from rustassistant.export import CacheExporter, ExportResult, Format
 from rustassistant.stores.base import printable
 from rustassistant.stores.outcomes import OnConflict
 from rustassistant.transfer.selection import Selection
-
-EXIT_FAILURES: Final = 3
-EXIT_CONFLICTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from rustassistant.cli.exits import EXIT_MISS
 from rustassistant.cli.render import emit, visible, warn
 from rustassistant.entry import Entry, content_hash
 from rustassistant.errors import NotFoundError
@@ -18,7 +19,6 @@ from rustassistant.stores import open_destination
 from rustassistant.stores.base import Candidate, Query, printable
 from rustassistant.timestamps import format_rfc3339
 
-EXIT_MISS: Final = 1
 _NEAREST: Final = 5
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.counting import counting
+from rustassistant.cli.exits import EXIT_CONFLICTS, EXIT_FAILURES
 from rustassistant.cli.problems import failure_fields, tell_failures, tell_notes
 from rustassistant.cli.render import emit, say, visible
 from rustassistant.cli.stopping import Stop, cut_short
 from rustassistant.export import CacheImporter, ImportResult
 from rustassistant.stores.base import printable
 from rustassistant.transfer.selection import Selection
-
-EXIT_FAILURES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,8 @@ def run_import(options: ImportOptions) -> int:
     if options.as_json:
         _emit_summary(importer, result, options)
     sys.stdout.flush()
+    if result.total_conflicts and importer.refuses_conflicts:
+        return EXIT_CONFLICTS  # of a dry run: a real one has told it with an error
     return EXIT_FAILURES if result.total_failed else 0
 
 

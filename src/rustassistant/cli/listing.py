@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rustassistant.cli.entries import item_fields, money, print_entries, tokens, when
+from rustassistant.cli.exits import EXIT_FAILURES
 from rustassistant.cli.readable import counted
 from rustassistant.cli.render import emit, say, visible
 from rustassistant.cli.tables import Column, Gives
 from rustassistant.configuration import load
 from rustassistant.inspection import Listed, Order, list_entries
 from rustassistant.transfer.selection import Selection
-
-EXIT_FAILURES: Final = 3
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),

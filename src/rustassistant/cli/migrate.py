@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.counting import counting
+from rustassistant.cli.exits import EXIT_DIFFERENCES, EXIT_FAILURES
 from rustassistant.cli.migrate_report import (
     emit_summary,
     not_compared,
@@ -29,9 +30,6 @@ from rustassistant.migrate import (
 )
 from rustassistant.stores.base import printable
 from rustassistant.transfer.selection import ALL, Selection
-
-EXIT_FAILURES: Final = 3
-EXIT_DIFFERENCES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

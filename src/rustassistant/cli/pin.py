@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.entries import item_fields, print_entries, tokens, when
+from rustassistant.cli.exits import EXIT_FAILURES
 from rustassistant.cli.readable import counted
 from rustassistant.cli.render import emit, say
 from rustassistant.cli.tables import Column, Gives
@@ -16,8 +17,6 @@ from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.views.browsing import Item
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.selection import ALL, Selection
-
-EXIT_FAILURES: Final = 3
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),

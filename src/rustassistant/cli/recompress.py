@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from rustassistant.cli.audience import Audience
+from rustassistant.cli.exits import EXIT_DAMAGED
 from rustassistant.cli.readable import counted, duration, percent, size
 from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
 from rustassistant.cli.stopping import Stop, cut_short
@@ -19,8 +20,6 @@ from rustassistant.tuning import (
     estimate_recompression,
     recompress,
 )
-
-EXIT_DAMAGED: Final = 4
 
 _ESTIMATES: Final = (
     Column("type"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.counting import counting
+from rustassistant.cli.exits import EXIT_CONFLICTS, EXIT_FAILURES
 from rustassistant.cli.migrate_report import result_fields, say_others, tell_conflicts
 from rustassistant.cli.problems import tell_failures, tell_notes
 from rustassistant.cli.readable import counted, dollars, duration
@@ -15,8 +16,6 @@ from rustassistant.migrate import CacheMigrator, Rehearsal, Spending
 from rustassistant.pricing import Cost, Prices
 from rustassistant.spending import MonthlyPrices, bill
 from rustassistant.stores.base import printable
-
-EXIT_FAILURES: Final = 3
 
 
 class _Bill(NamedTuple):
@@ -60,6 +59,8 @@ def run_rehearsal(migrator: CacheMigrator, audience: Audience, *, plan: str | No
             cost=_bill_fields(bill, rehearsal.spent),
             **result_fields(result),
         )
+    if result.conflicts and migrator.refuses_conflicts:
+        return EXIT_CONFLICTS
     return EXIT_FAILURES if result.total_failed else 0
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.entries import UNKNOWN
+from rustassistant.cli.exits import EXIT_FAILURES
 from rustassistant.cli.readable import counted, dollars, size
 from rustassistant.cli.render import LISTED, emit, meter, say, visible, warn
 from rustassistant.cli.stopping import cut_short
@@ -18,7 +19,6 @@ from rustassistant.inspection.stale import RepositoryStaleness, Unused
 from rustassistant.pricing import Split
 from rustassistant.transfer.selection import Selection
 
-EXIT_FAILURES: Final = 3
 _SHOWN: Final = 20
 _MEANING: Final = {
     FileState.CURRENT: "the file is as it was analysed",

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from rustassistant.cli.exits import EXIT_CONFLICTS, EXIT_FAILURES
 from rustassistant.cli.render import LISTED, emit, print_error, say, visible, warn
 from rustassistant.cli.stopping import Stop
 from rustassistant.errors import InterruptedRunError, RustAssistantError, UsageError
@@ -17,8 +18,6 @@ from rustassistant.sync.watch import watch
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.selection import Selection
 
-EXIT_FAILURES: Final = 3
-EXIT_CONFLICTS: Final = 5
 _NOTES_LISTED: Final = 10
 _STEPS_LISTED: Final = 500
 _ANSWERS: Final = {

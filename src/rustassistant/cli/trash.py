@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.entries import item_fields, print_entries, tokens, when
+from rustassistant.cli.exits import EXIT_DECLINED, EXIT_FAILURES
 from rustassistant.cli.readable import counted, size
 from rustassistant.cli.remaking import agreed, remaking_fields, remaking_of, remaking_text, worth
 from rustassistant.cli.render import emit, meter, say
@@ -20,9 +21,6 @@ from rustassistant.stores.base import printable
 from rustassistant.stores.sqlite.views.trashed import Trashed
 from rustassistant.timestamps import format_rfc3339
 from rustassistant.transfer.selection import ALL, Selection
-
-EXIT_DECLINED: Final = 1
-EXIT_FAILURES: Final = 3
 
 _COLUMNS: Final = (
     Column("ID", is_number=True),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
 
 from rustassistant.cli.audience import Audience
 from rustassistant.cli.counting import counting
+from rustassistant.cli.exits import EXIT_DIFFERENCES, EXIT_FAILURES
 from rustassistant.cli.places import home
 from rustassistant.cli.problems import warn_each
 from rustassistant.cli.render import emit, say, visible, warn
@@ -15,9 +15,6 @@ from rustassistant.cli.stopping import Stop, cut_short
 from rustassistant.results import Verification
 from rustassistant.stores.base import printable
 from rustassistant.verification import CacheVerifier, Resumption
-
-EXIT_FAILURES: Final = 3
-EXIT_DIFFERENCES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rustassistant.stores.live import LiveStore
 _SOURCES: Final = {
     "json": "rustassistant.stores.json_tree:JsonTree",
     "jsonl": "rustassistant.stores.interchange.jsonl:JsonLines",
-    "sqlite": "rustassistant.stores.sqlite:SqliteStore",
+    "sqlite": "rustassistant.stores.sqlite.serving.waiting:SqliteWithWaiting",
     "v1": "rustassistant.stores.v1:V1Store",
 }
 _DESTINATIONS: Final = {
