@@ -15,17 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rustassistant.codec import (
-    DEFAULT_LEVEL,
     MAX_DICTIONARY_BYTES,
     MAX_TEXT_BYTES,
     Decoder,
     Dictionary,
     Encoder,
     Record,
-    check_level,
     train_dictionary,
 )
-from rustassistant.errors import DamagedError, RustAssistantError
+from rustassistant.errors import DamagedError
 from support import sample_entry
 
 WORDS = ["parses", "the", "configuration", "file", "error", "missing", "async", "handler", "when"]
@@ -334,20 +332,3 @@ def test_no_dictionary_for_too_little_text() -> None:
 @pytest.mark.parametrize("sample", [b"", b"1", b"null"])
 def test_no_dictionary_where_zstd_cannot_make_one(sample: bytes) -> None:
     assert train_dictionary([sample] * 100, expected=10**6) is None
-
-
-# --- Levels.
-
-
-@pytest.mark.parametrize("level", [1, DEFAULT_LEVEL, 22])
-def test_levels_of_zstd_are_accepted_and_work(level: int) -> None:
-    record = encode(Encoder(level=check_level(level)), result=analysis(1))
-    assert decoder_of().decode(record.result, None) == analysis(1)
-
-
-@pytest.mark.parametrize("level", [0, -1, 23, 1_000])
-def test_other_levels_are_refused_with_the_range(level: int) -> None:
-    with pytest.raises(RustAssistantError, match=f"level {level} does not exist") as caught:
-        check_level(level)
-    assert "1 (fastest)" in caught.value.hint
-    assert "22 (smallest)" in caught.value.hint

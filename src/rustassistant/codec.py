@@ -23,7 +23,8 @@ import msgspec
 import zstandard
 
 from rustassistant.entry import Entry, Producer
-from rustassistant.errors import DamagedError, UsageError
+from rustassistant.errors import DamagedError
+from rustassistant.levels import DEFAULT_LEVEL
 from rustassistant.usage import stated_usage
 
 MAX_TEXT_BYTES: Final = 64 * 2**20
@@ -33,9 +34,6 @@ is damaged or hostile, and is refused before memory is taken for it."""
 DIGEST_BYTES: Final = 16
 """Half a SHA-256: two of 2**64 texts would have the same by chance, and the rest of it would be a
 thirtieth of a database."""
-
-DEFAULT_LEVEL: Final = 5
-"""Takes five microseconds an entry more than 3, and a twentieth less room."""
 
 MAX_DICTIONARY_BYTES: Final = 64 * 2**10
 _MIN_DICTIONARY_BYTES: Final = 4 * 2**10
@@ -273,13 +271,3 @@ def train_dictionary(samples: Sequence[bytes], *, expected: int) -> bytes | None
     plain, primed = Compressor(DEFAULT_LEVEL), Compressor(DEFAULT_LEVEL, data)
     saved = sum(len(plain.result(text)) - len(primed.result(text)) for text in held_out)
     return data if saved / len(held_out) * expected > len(data) else None
-
-
-def check_level(level: int) -> int:
-    """The level itself, if zstd has it (1 to 22)."""
-    if not 1 <= level <= zstandard.MAX_COMPRESSION_LEVEL:
-        raise UsageError(
-            f"compression level {level} does not exist",
-            hint=f"Choose one from 1 (fastest) to {zstandard.MAX_COMPRESSION_LEVEL} (smallest).",
-        )
-    return level

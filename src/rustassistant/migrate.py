@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from rustassistant.backups import back_up
-from rustassistant.codec import DEFAULT_LEVEL, check_level
 from rustassistant.errors import ConflictError, UsageError
+from rustassistant.levels import DEFAULT_LEVEL, check_level
 from rustassistant.locations import Place, Unfit
 from rustassistant.plans import check_unchanged, check_utf8, plan_of
 from rustassistant.results import (

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rustassistant.codec import check_level
 from rustassistant.errors import RustAssistantError, WorkerDiedError
+from rustassistant.levels import check_level
 from rustassistant.transfer import workers
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 from support import Cache

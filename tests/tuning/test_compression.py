@@ -6,8 +6,8 @@ import pytest
 
 from damage import make_database, value
 from rustassistant import CacheMigrator
-from rustassistant.codec import DEFAULT_LEVEL
 from rustassistant.errors import NotFoundError, UsageError
+from rustassistant.levels import DEFAULT_LEVEL
 from rustassistant.tuning import (
     LEVELS,
     RecompressOptions,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rustassistant.levels import MAX_LEVEL, MIN_LEVEL
 from rustassistant.locations import listed
 
 
@@ -128,8 +129,8 @@ Level = Annotated[
     option(
         "--level",
         metavar="1-22",
-        min=1,
-        max=22,
+        min=MIN_LEVEL,
+        max=MAX_LEVEL,
         help="How hard to compress: 1 is fastest, 22 smallest.",
     ),
 ]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from rustassistant.codec import (
-    DEFAULT_LEVEL,
     MIN_SAMPLES,
     Dictionary,
     dictionary_size,
     train_dictionary,
 )
 from rustassistant.errors import OutOfSpaceError, UsageError
+from rustassistant.levels import DEFAULT_LEVEL
 from rustassistant.stores.base import Destination, Found, Survey, Writer
 from rustassistant.stores.outcomes import Rules
 from rustassistant.transfer.selection import ALL, Selection

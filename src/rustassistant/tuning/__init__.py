@@ -8,7 +8,6 @@ from rustassistant.tuning.compression import (
     measure_compression,
 )
 from rustassistant.tuning.recompress import (
-    DEFAULT_LEVEL,
     Damage,
     Estimate,
     Recompressed,
@@ -18,7 +17,6 @@ from rustassistant.tuning.recompress import (
 )
 
 __all__ = [
-    "DEFAULT_LEVEL",
     "LEVELS",
     "Compression",
     "Damage",

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rustassistant.codec import DEFAULT_LEVEL, Dictionary
+from rustassistant.codec import Dictionary
 from rustassistant.errors import UsageError
+from rustassistant.levels import DEFAULT_LEVEL
 from rustassistant.stores.sqlite.totals import Sums
 from rustassistant.stores.sqlite.views.texts import Frames as StoredFrames
 from rustassistant.stores.sqlite.views.texts import Texts, reading_texts

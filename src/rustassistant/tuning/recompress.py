@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rustassistant.codec import Dictionary, check_level
+from rustassistant.codec import Dictionary
 from rustassistant.errors import InterruptedRunError, UsageError, WorkerDiedError
+from rustassistant.levels import THOROUGH_LEVEL, check_level
 from rustassistant.stores.sqlite.upkeep.recompression import (
     Dropped,
     NewFrames,
@@ -26,10 +27,6 @@ from rustassistant.stores.sqlite.views.texts import StoredTexts, Texts, reading_
 from rustassistant.transfer.plan import Options, executor_for
 from rustassistant.tuning.frames import Frames, Terms, renew
 from rustassistant.tuning.training import TRIED, newest, readable, train_anew
-
-DEFAULT_LEVEL: Final = 19
-"""Compressing takes 200 times as long as at the level of a migration, a millisecond a result;
-decompressing as long as ever."""
 
 ESTIMATED_ON: Final = 400
 
@@ -48,7 +45,7 @@ class RecompressOptions:
     ``force`` in any case.
     """
 
-    level: int = DEFAULT_LEVEL
+    level: int = THOROUGH_LEVEL
     train: bool = False
     dictionaries: bool = True
     force: bool = False

@@ -18,6 +18,7 @@ from rustassistant.cli.options import (
     Sources,
     option,
 )
+from rustassistant.levels import DEFAULT_LEVEL
 
 EXAMPLES: Final = """\b
 Examples:
@@ -136,7 +137,7 @@ def migrate(
         option("--log", metavar="FILE", help="Append a JSON line for each entry and its outcome."),
     ] = None,
     jobs: Jobs = None,
-    level: Level = 3,
+    level: Level = DEFAULT_LEVEL,
     no_dictionary: Annotated[
         bool, option("--no-dictionary", help="Compress each result for itself.")
     ] = False,

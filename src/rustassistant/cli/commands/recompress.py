@@ -8,6 +8,7 @@ import typer
 
 from rustassistant.cli import filters
 from rustassistant.cli.options import Destination, Jobs, Json, Level, Quiet, option
+from rustassistant.levels import THOROUGH_LEVEL
 
 EXAMPLES: Final = """\b
 Examples:
@@ -25,7 +26,7 @@ database, 11 locked by another process, 130 interrupted."""
 
 
 def recompress(
-    level: Level = 19,
+    level: Level = THOROUGH_LEVEL,
     train: Annotated[
         bool,
         option(
