@@ -160,6 +160,17 @@ def test_one_encoder_and_decoder_serve_many_texts(dictionary: Dictionary) -> Non
     assert asked == [dictionary.id], "a dictionary is prepared once, not for each text"
 
 
+def test_a_result_that_comes_again_gives_the_same_record(dictionary: Dictionary) -> None:
+    encoder = Encoder(dictionaries=[dictionary])
+    text = b'{"summary":"short","usage":{"prompt_tokens":7,"completion_tokens":2}}'
+    first = encode(encoder, cache_type=dictionary.cache_type, result=text)
+    again = encode(encoder, cache_type=dictionary.cache_type, result=text, tokens_used=1)
+    assert (again.result, again.usage, again.tokens_used) == (first.result, (7, 2), 1)
+    other = encode(encoder, cache_type="other", result=text)
+    assert other.dictionary_id is None
+    assert decoder_of().decode(other.result, None, other.result_digest) == text
+
+
 # --- What is damaged is refused.
 
 
@@ -290,6 +301,13 @@ def test_the_longest_text_is_given_back() -> None:
     text = bytes(MAX_TEXT_BYTES)
     record = encode(Encoder(level=1), result=text)
     assert decoder_of().decode(record.result, None) == text
+
+
+def test_what_an_encoder_remembers_is_bounded() -> None:
+    encoder = Encoder(level=1)
+    with no_more_memory_than(40 * 2**20):
+        for number in range(200):
+            encode(encoder, result=random.Random(number).randbytes(400_000))
 
 
 # --- Dictionaries are trained where they pay.

@@ -399,6 +399,27 @@ def test_nesting_near_the_limit_is_read_or_refused_but_never_crashes(spelling: s
             assert depth < MAX_NESTING
 
 
+def _as_printed(depth: int) -> bytes:
+    """An entry's file as the Rust program prints it, its result as many levels deep."""
+    deep = b"[" * depth + b"]" * depth
+    one_line = json.dumps(fields_of(result="RESULT")).encode().replace(b'"RESULT"', deep)
+    return msgspec.json.format(one_line, indent=2)
+
+
+def test_nesting_as_it_is_printed_is_read_up_to_the_limit() -> None:
+    entry = read(_as_printed(MAX_NESTING - 1)).entry
+    assert entry.original is None
+    assert render(entry) == _as_printed(MAX_NESTING - 1)
+    for depth in (MAX_NESTING, MAX_NESTING + 1, 2 * MAX_NESTING):
+        with pytest.raises(EntryError, match="nested too deeply"):
+            read(_as_printed(depth))
+
+
+def test_much_space_in_a_text_is_no_nesting() -> None:
+    entry = read(dump(fields_of(result={"summary": " " * 2 * MAX_NESTING}))).entry
+    assert entry.original is None
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused_and_nothing_worse(text: bytes) -> None:
     with pytest.raises(EntryError):

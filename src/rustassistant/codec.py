@@ -42,6 +42,7 @@ _MIN_MATCH: Final = 5
 _DEEPER: Final = 2
 MIN_SAMPLES: Final = 64
 """From fewer texts no dictionary is trained."""
+_REMEMBERED_BYTES: Final = 16 * 2**20
 _DICTIONARY_SHARE: Final = 32
 """A dictionary may take up to this part of the text it serves: larger ones don't repay."""
 
@@ -162,10 +163,24 @@ def _loaded(dictionary: bytes) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(dictionary)
 
 
+class _Result(NamedTuple):
+    """What is made of a result's text."""
+
+    frame: bytes
+    usage: tuple[int, int] | None
+
+
 class Encoder:
-    """Turns entries into records. Not for two threads at once: it reuses its contexts."""
+    """Turns entries into records. Not for two threads at once: it reuses its contexts.
+
+    It remembers the results it met last, up to `_REMEMBERED_BYTES` of frames: clones of a
+    repository, and caches that were copied, bring the same ones again, and compressing is a third
+    of the work.
+    """
 
     def __init__(self, *, level: int = DEFAULT_LEVEL, dictionaries: Iterable[Dictionary] = ()):
+        self._results: dict[tuple[int | None, bytes], _Result] = {}
+        self._remembered = 0
         self._plain = Compressor(level)
         self._by_type = {
             dictionary.cache_type: (dictionary.id, Compressor(level, dictionary.data))
@@ -177,6 +192,8 @@ class Encoder:
         dictionary_id, compressor = self._by_type.get(entry.cache_type, (None, self._plain))
         original = entry.original
         digest = text_digest(entry.result)
+        known = self._results.get((dictionary_id, digest))
+        result = known or self._result(entry.result, dictionary_id, compressor, digest)
         return Record(
             entry.file_path,
             entry.file_hash,
@@ -187,7 +204,7 @@ class Encoder:
             entry.schema_version,
             entry.analyzed_at,
             entry.tokens_used,
-            compressor.result(entry.result),
+            result.frame,
             digest,
             len(entry.result),
             dictionary_id,
@@ -204,8 +221,19 @@ class Encoder:
                 entry.tokens_used,
                 digest,
             ),
-            stated_usage(entry.result),
+            result.usage,
         )
+
+    def _result(
+        self, text: bytes, dictionary_id: int | None, compressor: Compressor, digest: bytes
+    ) -> _Result:
+        made = _Result(compressor.result(text), stated_usage(text))
+        self._remembered += len(made.frame)
+        if self._remembered > _REMEMBERED_BYTES:
+            self._results.clear()
+            self._remembered = len(made.frame)
+        self._results[dictionary_id, digest] = made
+        return made
 
 
 class Decoder:
