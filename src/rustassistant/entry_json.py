@@ -202,6 +202,17 @@ def compact(text: bytes | Raw) -> bytes:
         raise _too_deep() from None
 
 
+def compact_result(text: bytes) -> bytes:
+    """The same of what may be anything. Raises EntryError, saying why it is no JSON text."""
+    try:
+        text.decode()
+        return compact(text)
+    except UnicodeDecodeError as error:
+        raise EntryError(f"its result is not UTF-8: {error.reason} at byte {error.start}") from None
+    except msgspec.DecodeError as error:
+        raise EntryError(f"its result is not JSON: {error}") from None
+
+
 def file_name(file_path: str) -> str:
     """The name the Rust program gives an entry's file: lossy, so the path inside is the truth."""
     # Four passes in C take a quarter of one through a table.

@@ -316,7 +316,7 @@ class TestDamage:
             ({"result": b'1, "tokens_used": 5'}, "not JSON"),
             ({"result": b'"\xff"'}, "not UTF-8"),
             ({"result": b"[" * 300 + b"]" * 300}, "nested"),
-            ({"result": b"[" * 5000 + b"]" * 5000}, "not JSON"),
+            ({"result": b"[" * 5000 + b"]" * 5000}, "nested too deeply"),
         ],
     )
     def test_bad_row_is_a_failure_with_its_number_and_hides_no_other(

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from rustassistant.entry import Entry, full_key
-from rustassistant.entry_json import compact, parse
+from rustassistant.entry_json import compact, compact_result, parse
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.timestamps import format_rfc3339, parse_rfc3339
@@ -91,22 +91,12 @@ def line_of(folder: Folder, entry: Entry, name: bytes | None) -> bytes:
         schema_version=entry.schema_version,
         tokens_used=entry.tokens_used,
         file_size=entry.file_size,
-        result=_json(entry.result),
+        result=Raw(compact_result(entry.result)),
         **_text_fields("original", entry.original),
         **_text_fields("name", name),
         **_text_fields("meta", repository.meta),
     )
     return _encode(line)
-
-
-def _json(result: bytes) -> Raw:
-    try:
-        result.decode()
-        return Raw(compact(result))
-    except UnicodeDecodeError as error:
-        raise EntryError(f"its result is not valid UTF-8: {error.reason}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EntryError(f"its result is not valid JSON: {error}") from None
 
 
 def _text_fields(name: str, text: bytes | None) -> dict[str, Any]:

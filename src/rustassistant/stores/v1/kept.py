@@ -13,7 +13,7 @@ import zstandard
 
 from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry, full_key
-from rustassistant.entry_json import compact
+from rustassistant.entry_json import compact_result
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Folder
 from rustassistant.stores.v1.schema import NANOSECONDS, to_text
@@ -86,13 +86,7 @@ def kept_of(folder: Folder, record: Record, text: bytes) -> Kept:
 
 def readable(text: bytes) -> bytes:
     """A result's text, compact. Raises EntryError where the Rust program would fail to read it."""
-    try:
-        text.decode()
-        packed = compact(text)
-    except UnicodeDecodeError as error:
-        raise EntryError(f"its result is not UTF-8: {error.reason} at byte {error.start}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EntryError(f"its result is not JSON: {error}") from None
+    packed = compact_result(text)
     if packed.count(b"[") + packed.count(b"{") > MAX_NESTING:
         _check_nesting(packed)
     if _LARGE_NUMBER.search(packed):
@@ -126,8 +120,8 @@ def rank(analyzed_at: int, kept: Kept) -> Rank:
 def as_kept(entry: Entry) -> Entry:
     """What reading a v1 file gives back of an entry that was written to it.
 
-    Times lose what is below a second, files what is in no
-    column; an absent size becomes 0. Raises EntryError for what such a file can't hold.
+    Times lose what is below a second, files what is in no column; an absent size becomes 0. Raises
+    EntryError for what such a file can't hold.
     """
     prompt_hash, version = entry.prompt_hash or None, entry.schema_version
     if prompt_hash is not None and version is None:

@@ -10,7 +10,7 @@ import zstandard
 
 from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, JSON_KEY_DIGITS, Entry, full_key
-from rustassistant.entry_json import compact, parse, render
+from rustassistant.entry_json import compact_result, parse, render
 from rustassistant.errors import DamagedError, EntryError
 from rustassistant.stores.base import Candidate, Folder, Repository
 from rustassistant.stores.v1.schema import COLUMNS, Table, from_text
@@ -208,7 +208,7 @@ def entry_of(row: Row, provenance: Provenance) -> Entry:
         model=provenance.model,
         prompt_hash=provenance.prompt_hash,
         schema_version=provenance.schema_version,
-        result=_json(result_text(row.result_blob)),
+        result=compact_result(result_text(row.result_blob)),
         tokens_used=provenance.tokens_used,
         file_size=provenance.file_size,
     )
@@ -219,17 +219,6 @@ def entry_of(row: Row, provenance: Provenance) -> Entry:
     # What can't be read in a JSON cache could not be exported into one.
     parse(render(entry), repository=entry.repository, cache_type=entry.cache_type)
     return entry
-
-
-def _json(text: bytes) -> bytes:
-    """The one JSON value that a text is."""
-    try:
-        text.decode()
-        return compact(text)
-    except UnicodeDecodeError as error:
-        raise EntryError(f"its result is not UTF-8: {error.reason} at byte {error.start}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EntryError(f"its result is not JSON: {error}") from None
 
 
 def result_text(blob: object) -> bytes:
