@@ -10,7 +10,7 @@ import zstandard
 
 from rustassistant import CacheMigrator
 from rustassistant.cli.app import run
-from rustassistant.codec import Compressor
+from rustassistant.codec import MAGIC, Compressor
 from rustassistant.errors import RustAssistantError
 from rustassistant.levels import (
     DEFAULT_LEVEL,
@@ -26,7 +26,7 @@ from support import Cache, sample_entry
 def test_levels_of_zstd_are_accepted_and_work(level: int) -> None:
     text = sample_entry().result
     frame = Compressor(check_level(level)).result(text)
-    assert zstandard.ZstdDecompressor().decompress(frame) == text
+    assert zstandard.ZstdDecompressor().decompress(MAGIC + frame) == text
 
 
 def test_the_highest_is_zstds_own() -> None:

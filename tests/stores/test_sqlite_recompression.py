@@ -7,10 +7,10 @@ from typing import Any
 
 import apsw
 import pytest
-import zstandard
 
 from damage import entries_of, make_database
 from rustassistant.check import check_database
+from rustassistant.codec import Compressor, Decoder
 from rustassistant.errors import InterruptedRunError, LockedError
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.stores.sqlite.upkeep import recompression
@@ -45,9 +45,8 @@ def first_with_result(store: Recompression) -> StoredTexts:
 def plain(store: Recompression, row: StoredTexts) -> NewFrames:
     """The row's text in a frame of its own."""
     data = {one.id: one.data for one in store.dictionaries()}
-    dictionary = zstandard.ZstdCompressionDict(data[row.dictionary_id or -1])
-    text = zstandard.ZstdDecompressor(dict_data=dictionary).decompress(row.result or b"")
-    return NewFrames(zstandard.ZstdCompressor(write_checksum=True).compress(text), None, None)
+    text = Decoder(data.__getitem__).decode(row.result or b"", row.dictionary_id)
+    return NewFrames(Compressor(3).original(text), None, None)
 
 
 @pytest.mark.parametrize(

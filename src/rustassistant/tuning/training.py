@@ -11,7 +11,7 @@ from rustassistant.stores.sqlite.views.texts import StoredTexts, Texts
 from rustassistant.tuning.frames import Frames, Terms
 
 TRAINED_ON: Final = 4_000
-"""Results of each type: a migration, which trains before it has read more, takes 600."""
+"""Results of each type: a migration, which trains before it has read more, takes 1,200."""
 
 _SAMPLE_BYTES: Final = 16 * 2**10
 """Of a long result the beginning will do: samples are held in memory."""
@@ -47,7 +47,7 @@ def newest(dictionaries: Sequence[Dictionary]) -> dict[str, Dictionary]:
 
 def trained(texts: Sequence[bytes], expected: int) -> bytes | None:
     """A dictionary from results of one type, None where none would pay."""
-    return train_dictionary([text[:_SAMPLE_BYTES] for text in texts], expected=expected)
+    return train_dictionary([text[:_SAMPLE_BYTES] for text in texts], expected=expected, thorough=True)
 
 
 def train_anew(

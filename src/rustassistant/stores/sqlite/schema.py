@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 from zlib import crc32
 
-from rustassistant.codec import DIGEST_BYTES
+from rustassistant.codec import DIGEST_BYTES, MAGIC
 from rustassistant.stores.sqlite.key_sql import CACHE_KEY_SQL
 from rustassistant.stores.sqlite.use_schema import USE_TABLES
 
@@ -226,7 +226,7 @@ SELECT e.id,
        p.model,
        ifnull(p.prompt_hash, '') AS prompt_hash,
        ifnull(p.schema_version, 1) AS schema_version,
-       ifnull(e.result, o.result) AS result_blob,
+       CAST(x'{MAGIC.hex()}' || ifnull(e.result, o.result) AS BLOB) AS result_blob,
        e.tokens_used,
        f.size AS file_size,
        datetime({_SECONDS}, 'unixepoch') AS created_at,
