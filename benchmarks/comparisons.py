@@ -96,6 +96,11 @@ def size(setting: Setting) -> list[Figure]:
         setting.told(f"  {level}")
         seconds(ours.migrate(tree.repos, database, *options))
         sizes[f"{ours.MIGRATE}, {level}"] = ours.bytes_of(database)
+        if not options:
+            setting.told("  recompressed")
+            for command in ours.recompress(database):
+                seconds(command)
+            sizes["the same, recompressed and compacted"] = ours.bytes_of(database)
         ours.remove(database)
     others = {name: size for name, size in setting.peer_sizes.items() if name != ours.MIGRATE}
     return [

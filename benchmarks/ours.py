@@ -30,6 +30,14 @@ def migrate(repos: Path, database: Path, *options: str) -> Command:
     return rustassistant("cache", "migrate", "-q", "-s", repos, "-d", database, *options)
 
 
+def recompress(database: Path) -> list[Command]:
+    """As small as it gets: new dictionaries, the level that is meant for when nobody waits."""
+    return [
+        rustassistant("cache", "recompress", "-q", "-d", database, "--train"),
+        rustassistant("cache", "compact", "-q", "-d", database),
+    ]
+
+
 def verify(repos: Path, database: Path) -> Command:
     """All of it anew, whatever an interrupted comparison noted."""
     return rustassistant("cache", "verify", "-q", "--fresh", "-s", repos, "-d", database)

@@ -44,7 +44,9 @@ _MIN_DICTIONARY_BYTES: Final = 4 * 2**10
 _TYPICAL_BYTES: Final = 2_000
 _MIN_MATCH: Final = 5
 _DEEPER: Final = 2
-_LARGER_BYTES: Final = (112 * 2**10,)
+_LARGER: Final = 1.75
+"""As much larger may a dictionary be, where that is found to pay."""
+
 _COVER: Final = {"k": 200, "d": 6, "level": THOROUGH_LEVEL}
 """How zstd's trainer cuts samples up, and what it tunes entropy tables for: on results of each type
 two to four percent less than what it chooses by itself."""
@@ -127,10 +129,10 @@ class Compressor:
     """Makes frames, with a dictionary's bytes or without. Not for two threads at once: it reuses
     its contexts.
 
-    With a dictionary it departs from zstd's choices for a level, up to where zstd looks for the
-    best way through a text: matches shorter than five bytes are left to entropy coding, every place
-    in the dictionary is remembered, and the search goes deeper. On texts of a few KiB this makes
-    frames smaller, and takes hardly longer.
+    With a dictionary it departs from zstd's choices for a level: the search goes deeper and, up to
+    where zstd looks for the best way through a text by itself, matches shorter than five bytes are
+    left to entropy coding, and every place in the dictionary is remembered. On texts of a few KiB
+    this makes frames smaller, and takes hardly longer.
     """
 
     def __init__(self, level: int, dictionary: bytes | None = None) -> None:
@@ -162,15 +164,12 @@ class Compressor:
         if self._dictionary is None:
             return zstandard.ZstdCompressor(compression_params=choose())
         size = len(self._dictionary)
-        parameters = choose(source_size=_TYPICAL_BYTES, dict_size=size)
-        if parameters.strategy < zstandard.STRATEGY_BTOPT:
-            parameters = choose(
-                source_size=_TYPICAL_BYTES,
-                dict_size=size,
-                min_match=_MIN_MATCH,
-                hash_log=max(parameters.hash_log, size.bit_length() + 1),
-                search_log=parameters.search_log + _DEEPER,
-            )
+        chosen = choose(source_size=_TYPICAL_BYTES, dict_size=size)
+        tuned = {"search_log": chosen.search_log + _DEEPER}
+        if chosen.strategy < zstandard.STRATEGY_BTOPT:
+            tuned["min_match"] = _MIN_MATCH
+            tuned["hash_log"] = max(chosen.hash_log, size.bit_length() + 1)
+        parameters = choose(source_size=_TYPICAL_BYTES, dict_size=size, **tuned)
         return zstandard.ZstdCompressor(compression_params=parameters, dict_data=self._dictionary)
 
 
@@ -316,9 +315,10 @@ def train_dictionary(
         mean = sum(len(compress(text)) for text in held_out) / len(held_out)
         return mean * expected + len(dictionary or b"")
 
-    sizes = [size, *(larger for larger in _LARGER_BYTES if thorough and size < larger)]
-    trained = [_trained(training, size, **(_COVER if thorough else {})) for size in sizes]
-    return min((None, *trained), key=cost)
+    if not thorough:
+        return min((None, _trained(training, size)), key=cost)
+    sizes = (size, int(size * _LARGER))
+    return min((None, *(_trained(training, each, **_COVER) for each in sizes)), key=cost)
 
 
 def _trained(samples: Sequence[bytes], size: int, **parameters: int) -> bytes | None:

@@ -248,7 +248,7 @@ KEEPING_ROWS = ("entries", "files", "copies", "folders", "producers", "repositor
                 "dictionaries", "runs")  # fmt: skip
 INDICES = ("entries_by_folder", "entries_by_result", "entries_by_owner",
            "files_by_hash", "copies_by_entry", "producers_by_parts", "repositories_by_path",
-           "sqlite_autoindex_folders_1", "sqlite_autoindex_dictionaries_1")  # fmt: skip
+           "sqlite_autoindex_folders_1")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*KEEPING_ROWS, *INDICES])

@@ -47,7 +47,9 @@ def newest(dictionaries: Sequence[Dictionary]) -> dict[str, Dictionary]:
 
 def trained(texts: Sequence[bytes], expected: int) -> bytes | None:
     """A dictionary from results of one type, None where none would pay."""
-    return train_dictionary([text[:_SAMPLE_BYTES] for text in texts], expected=expected, thorough=True)
+    return train_dictionary(
+        [text[:_SAMPLE_BYTES] for text in texts], expected=expected, thorough=True
+    )
 
 
 def train_anew(

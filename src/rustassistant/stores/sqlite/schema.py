@@ -22,9 +22,9 @@ SCHEMA_VERSION: Final = 1
 PAGE_SIZE: Final = 8192
 """Entries are a few hundred bytes: on 8 KiB pages fewer of them leave a gap than on 4 KiB."""
 
-HASH_PREFIX: Final = 4
-"""Bytes of a hash that its index holds: 32 bits tell millions of rows apart, and what they find
-is compared in full."""
+HASH_PREFIX: Final = 3
+"""Bytes of a hash that its index holds: 24 bits tell most of a million rows apart, and what
+they find is compared in full."""
 
 
 def place_of(repository_id: int, path: str) -> int:
@@ -67,8 +67,7 @@ CREATE TABLE dictionaries (
     id          INTEGER PRIMARY KEY,
     sha256      BLOB NOT NULL CHECK (length(sha256) = 32),
     cache_type  TEXT NOT NULL,
-    data        BLOB NOT NULL,
-    UNIQUE (sha256, cache_type)
+    data        BLOB NOT NULL
 ) STRICT;
 
 -- A file's content as it was when it was analysed; up to four types of entries share it.

@@ -141,12 +141,11 @@ class SqliteWriter:
             return [checked(row, Dictionary) for row in rows]
 
     def add_dictionary(self, cache_type: str, data: bytes) -> Dictionary:
-        """Keep a dictionary under its SHA-256."""
+        """Keep a dictionary under its SHA-256: once, which a trigger sees to."""
         digest = sha256(data).digest()
         with errors_named(self._path):
             self._execute(
-                "INSERT INTO dictionaries (sha256, cache_type, data) VALUES (?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
+                "INSERT INTO dictionaries (sha256, cache_type, data) VALUES (?, ?, ?)",
                 (digest, cache_type, data),
             )
             row = self._execute(
