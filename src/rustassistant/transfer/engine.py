@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -119,10 +120,11 @@ class _Run:
         self, writer: Writer, terms: bytes, executor: Executor, window: int, cancelled: Cancelled
     ) -> bool:
         """Move everything; False if that was ``cancelled``."""
+        encode = partial(encode_partition, terms)  # dictionaries and all go to each worker once
 
         def submit(executor: Executor, partition: Partition) -> Future[bytes]:
             known = self._known_names(writer, partition)
-            return executor.submit(encode_partition, terms, partition, known)
+            return executor.submit(encode, partition, known)
 
         partitions = self._source.partitions()
         meant = filter(self._is_meant, partitions)
