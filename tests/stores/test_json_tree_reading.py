@@ -67,7 +67,7 @@ def partition_of(file: Path) -> Partition:
 
 
 def read(partition: Partition, known: Known | None = None) -> list[Found | Unchanged | Failure]:
-    return list(partition.read(known or {}))
+    return list(partition.read([(known or {}).get(name) for name in partition.names]))
 
 
 def reasons(items: list[Found | Unchanged | Failure]) -> dict[str, str]:
@@ -442,7 +442,7 @@ def test_known_stamp_spares_the_reading(entry: Path, monkeypatch: pytest.MonkeyP
     for stamps in ([stamp], [1, stamp, 2], {stamp}):
         with monkeypatch.context() as patched:
             patched.setattr(os, "read", unexpected)
-            assert read(partition, {entry.name: stamps}) == [Unchanged(str(entry), size)]
+            assert read(partition, {entry.name: stamps}) == [Unchanged(1, size)]
 
 
 @pytest.mark.parametrize("change", ["content", "size", "time", "inode", "other name", "none known"])
@@ -503,8 +503,37 @@ def test_results_come_in_the_order_of_the_names(entry: Path) -> None:
     for name in ("c", "a", "é", "B"):
         entry.with_name(f"{name}.json").write_bytes(dump(fields_of(name)))
     partition = partition_of(entry)
-    paths = [item.path.rpartition("/")[2] for item in read(partition)]
-    assert paths == list(partition.names)
+    paths = [item.path for item in read(partition) if isinstance(item, Found)]
+    assert [path.rpartition("/")[2] for path in paths] == list(partition.names)
+    assert paths == [partition.place(position) for position in range(len(paths))]
+
+
+def test_unchanged_files_that_follow_each_other_come_as_one(entry: Path) -> None:
+    files = [entry.with_name(f"{letter}.json") for letter in "abcdefg"]
+    for file in files:
+        file.write_bytes(dump(fields_of(file.name)))
+        aged(file)
+    known = {file.name: [stamp_of(file.stat())] for file in files}
+    aged(files[0], LONG_AGO - 1)
+    aged(files[3], LONG_AGO - 1)
+    known["f.json"] = []
+    entry.unlink()
+    size = files[0].stat().st_size
+    came = [
+        item if isinstance(item, Unchanged) else Path(item.path).name
+        for item in read(partition_of(files[0]), known)
+    ]
+    one, two = Unchanged(1, size), Unchanged(2, 2 * size)
+    assert came == ["a.json", two, "d.json", one, "f.json", one]
+
+
+def test_what_is_known_of_the_first_files_alone_says_nothing_of_others(entry: Path) -> None:
+    entry.with_name("a.json").write_bytes(dump(fields_of("a")))
+    aged(entry.with_name("a.json"))
+    unchanged, found = partition_of(entry).read([[stamp_of(entry.with_name("a.json").stat())]])
+    assert isinstance(unchanged, Unchanged)
+    assert isinstance(found, Found)
+    assert found.path == str(entry)
 
 
 @pytest.mark.parametrize("into", ["fifo", "directory", "link"])
@@ -560,7 +589,7 @@ def test_directory_replaced_while_it_is_read_gives_the_rest_of_the_old_one(
     entry: Path, tmp_path: Path
 ) -> None:
     entry.with_name("a.json").write_bytes(dump(fields_of("a")))
-    reading = iter(partition_of(entry).read({}))
+    reading = iter(partition_of(entry).read())
     first = next(reading)
     entry.parent.rename(tmp_path / "moved")
     second = next(reading)

@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[list[tuple[Folder, Entry]], list[Failure]]:
     found, failures = [], []
     for item in JsonLines(path).partitions():
         assert not isinstance(item, Problem)
-        for one in [item] if isinstance(item, Failure) else item.read({}):
+        for one in [item] if isinstance(item, Failure) else item.read():
             assert not isinstance(one, Unchanged)
             if isinstance(one, Failure):
                 failures.append(one)
@@ -226,7 +226,7 @@ def test_unknown_field_is_noted(tmp_path: Path) -> None:
     write(path, (FOLDER, an_entry_in()))
     path.write_text(json.dumps(lines(path)[0] | {"my_score": 3}))
     (partition,) = JsonLines(path).partitions()
-    (found,) = _partition(partition).read({})
+    (found,) = _partition(partition).read()
     assert isinstance(found, Found)
     assert "my_score" in found.notes[0]
 
@@ -261,7 +261,7 @@ def test_many_lines_are_many_partitions_that_can_be_parted(tmp_path: Path) -> No
     assert sum(len(part.names) for part in parts) == 1200
     some = parts[1].part([0, 2])
     assert list(some.names) == ["line 513", "line 515"]
-    assert [one.entry.file_path for one in some.read({}) if isinstance(one, Found)] == [
+    assert [one.entry.file_path for one in some.read() if isinstance(one, Found)] == [
         "512",
         "514",
     ]

@@ -71,7 +71,7 @@ def items_of(path: Path, known: Known | None = None) -> Items:
         if isinstance(part, Failure | Problem):
             items.append(part)
         else:
-            items.extend(part.read(known or {}))
+            items.extend(part.read([(known or {}).get(name) for name in part.names]))
     return items
 
 
@@ -184,7 +184,7 @@ class TestEntries:
         part = next(item for item in V1Store(path).partitions() if not isinstance(item, Problem))
         assert not isinstance(part, Failure)
         again = pickle.loads(pickle.dumps(part.part([1, 3])))  # noqa: S301 - made right here
-        assert [item.entry.file_path for item in again.read({})] == ["1.rs", "3.rs"]
+        assert [item.entry.file_path for item in again.read()] == ["1.rs", "3.rs"]
 
     def test_survey_samples_and_measures_results_uncompressed(self, path: Path) -> None:
         rows = (
@@ -194,7 +194,7 @@ class TestEntries:
         survey = V1Store(make_v1(path, *rows)).survey()
         assert survey.total == 50
         assert 3000 < survey.mean_size < 4000
-        read = [item for part in survey.samples for item in part.read({})]
+        read = [item for part in survey.samples for item in part.read()]
         assert len(read) == 50
 
 
@@ -449,7 +449,7 @@ class TestStaysAsItIs:
         make_v1(path, *rows, journal="wal")
         part = next(item for item in V1Store(path).partitions() if not isinstance(item, Problem))
         assert not isinstance(part, Failure)
-        reading = part.read({})
+        reading = part.read()
         assert isinstance(next(reading), Found)
         with closing(apsw.Connection(str(path))) as rust:
             rust.execute("DELETE FROM cache_entries")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rustassistant.errors import DamagedError, WorkerDiedError
-from rustassistant.stores.base import Folder, Known, Partition, Repository
+from rustassistant.stores.base import Folder, Partition, Repository, Stamps
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.flow import Answer, Submit, answers
 from rustassistant.transfer.workers import InlineExecutor
@@ -27,7 +27,10 @@ class Names:
     folder: Folder = FOLDER
     label: str = "/cache/docs"
 
-    def read(self, known: Known) -> Iterator[Failure]:
+    def place(self, position: int) -> str:
+        return f"{self.label}/{self.names[position]}"
+
+    def read(self, known: Stamps = ()) -> Iterator[Failure]:
         raise NotImplementedError
 
     def part(self, positions: Sequence[int]) -> Names:

@@ -54,6 +54,10 @@ class Folder(msgspec.Struct, frozen=True):
 Known = Mapping[str, Collection[int]]
 """What a destination has seen of a folder: the stamps under which each file name was read."""
 
+Stamps = Sequence[Collection[int] | None]
+"""The same of a partition, in the order of its names; None for those never seen, and nothing for
+what follows the last one seen."""
+
 
 class Found(NamedTuple):
     """An entry read from a store. ``name`` and ``stamp`` as in `Record`; ``size`` in bytes."""
@@ -67,9 +71,12 @@ class Found(NamedTuple):
 
 
 class Unchanged(NamedTuple):
-    """A file that is, by its stamp, as it was when last read. It was not read again."""
+    """Files that follow each other and are, by their stamps, as they were when last read.
 
-    path: str
+    They were not read again. ``entries`` says how many, ``size`` the bytes of all of them.
+    """
+
+    entries: int
     size: int
 
 
@@ -88,8 +95,11 @@ class Partition(Protocol):
     def label(self) -> str:
         """For people: where in the store it is."""
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each entry, in the order of ``names``; skip those whose stamp is the known one."""
+    def place(self, position: int) -> str:
+        """For people: where the entry at that position of ``names`` is."""
+
+    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
+        """Read each entry, in the order of ``names``; skip those whose stamp is a known one."""
 
     def part(self, positions: Sequence[int]) -> Partition:
         """The entries at some positions of ``names`` only."""

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from rustassistant.codec import Dictionary, Encoder, Record
-from rustassistant.stores.base import Found, Known, Partition, Unchanged
+from rustassistant.stores.base import Found, Partition, Stamps, Unchanged
 from rustassistant.stores.outcomes import Failure, Outcome
 from rustassistant.transfer.selection import ALL, Selection
 
@@ -50,13 +50,23 @@ def _terms(packed: bytes) -> tuple[Terms, Encoder]:
     return terms, Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
-def encode_partition(packed_terms: bytes, partition: Partition, known: Known) -> bytes:
+def encode_partition(packed_terms: bytes, partition: Partition, known: Stamps) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _terms(packed_terms)
     admits = terms.selection.admits if terms.selection.reads_entries else None
     encode = encoder.encode
     batch = Batch([], [], [], [], [])
+    position = 0
     for item in partition.read(known):
+        if isinstance(item, Unchanged):
+            batch.size += item.size
+            batch.unchanged += item.entries
+            following = range(position, position + item.entries)
+            position += item.entries
+            if terms.names_paths:
+                batch.others.extend((partition.place(one), Outcome.UNCHANGED) for one in following)
+            continue
+        position += 1
         if isinstance(item, Failure):
             batch.failures.append(item)
             continue
@@ -67,11 +77,7 @@ def encode_partition(packed_terms: bytes, partition: Partition, known: Known) ->
             if terms.names_paths:
                 batch.paths.append(item.path)
             continue
-        outcome = Outcome.UNCHANGED if isinstance(item, Unchanged) else Outcome.FILTERED
-        if outcome is Outcome.UNCHANGED:
-            batch.unchanged += 1
-        else:
-            batch.filtered += 1
+        batch.filtered += 1
         if terms.names_paths:
-            batch.others.append((item.path, outcome))
+            batch.others.append((item.path, Outcome.FILTERED))
     return _pack(batch)

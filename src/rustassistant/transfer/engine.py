@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Final
@@ -18,8 +18,8 @@ from rustassistant.stores.base import (
     Known,
     Partition,
     Source,
+    Stamps,
     Writer,
-    printable,
 )
 from rustassistant.stores.outcomes import Failure, Outcome, Problem
 from rustassistant.transfer.audit import DONE, INTERRUPTED, Audit
@@ -123,7 +123,7 @@ class _Run:
         encode = partial(encode_partition, terms)  # dictionaries and all go to each worker once
 
         def submit(executor: Executor, partition: Partition) -> Future[bytes]:
-            known = self._known_names(writer, partition)
+            known = self._known_stamps(writer, partition)
             return executor.submit(encode, partition, known)
 
         partitions = self._source.partitions()
@@ -136,7 +136,7 @@ class _Run:
                 self._report.add_problem(item)
             else:
                 self._put(writer, item)
-                self._tell(f"{item.partition.label}/{printable(item.partition.names[-1])}")
+                self._tell(item.partition)
             if cancelled():
                 return False
         return True
@@ -148,8 +148,9 @@ class _Run:
         if self._options.selection.admits_folder(item.folder):
             return True
         self._report.filtered += len(item.names)
-        for name in item.names:
-            self._tell_entry(f"{item.label}/{printable(name)}", item.folder, Outcome.FILTERED)
+        if self._entry_told is not None:
+            for position in range(len(item.names)):
+                self._tell_entry(item.place(position), item.folder, Outcome.FILTERED)
         return False
 
     def _put(self, writer: Writer, answer: Answer) -> None:
@@ -194,21 +195,21 @@ class _Run:
         if self._entry_told is not None:
             self._entry_told(path, folder.cache_type, outcome, "")
 
-    def _tell(self, current: str) -> None:
+    def _tell(self, at: str | Partition) -> None:
+        """Report how far it is: at a place, or through a partition."""
         if self._progress is not None:
+            current = at if isinstance(at, str) else at.place(len(at.names) - 1)
             report = self._report
             done, migrated = report.found, report.outcomes.migrated
             total = max(self._total, done)
             self._progress(Progress(total, done, migrated, report.failed, current))
 
-    def _known_names(self, writer: Writer, partition: Partition) -> Mapping[str, Sequence[int]]:
+    def _known_stamps(self, writer: Writer, partition: Partition) -> Stamps:
         """Of what the destination has seen of the folder, that which concerns this partition."""
         if self._options.distrusts_stamps:
-            return {}
+            return ()
         folder = partition.folder
         if self._known is None or self._known[0] != folder:
             self._known = (folder, writer.known(folder))
         known = self._known[1]
-        if not known:
-            return {}
-        return {name: tuple(known[name]) for name in partition.names if name in known}
+        return list(map(known.get, partition.names)) if known else ()

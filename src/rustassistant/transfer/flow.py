@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
 from rustassistant.errors import WorkerDiedError
-from rustassistant.stores.base import Partition, printable
+from rustassistant.stores.base import Partition
 from rustassistant.stores.outcomes import Failure, Problem
 
 Submit = Callable[[Executor, Partition], "Future[bytes]"]
@@ -68,7 +68,7 @@ def _next(
         yield Answer(partition, item.future.result())
     except WorkerDiedError as error:
         if item.again:
-            path = f"{partition.label}/{printable(partition.names[0])}"
+            path = partition.place(0)
             reason = f"{error.message} each time it was read; it may need more memory than there is"
             yield Failure(path, partition.folder.cache_type, reason)
             return

@@ -130,7 +130,7 @@ def _sample_results(survey: Survey, wanted: dict[str, int]) -> dict[str, list[by
     samples: defaultdict[str, list[bytes]] = defaultdict(list)
     for partition in survey.samples:
         if partition.folder.cache_type in wanted:
-            for item in partition.read({}):
+            for item in partition.read():
                 if isinstance(item, Found):
                     samples[item.entry.cache_type].append(item.entry.result[:_SAMPLE_BYTES])
     return samples

@@ -31,8 +31,8 @@ from rustassistant.errors import (
 from rustassistant.stores.base import (
     Folder,
     Found,
-    Known,
     Partition,
+    Stamps,
     Survey,
     Tree,
     Unchanged,
@@ -196,7 +196,11 @@ class LinesPartition(msgspec.Struct, frozen=True):
             lines=tuple(self.lines[position] for position in positions),
         )
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
+    def place(self, position: int) -> str:
+        """The file and the line."""
+        return f"{self.label}/{_name(self.numbers[position])}"
+
+    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
         """Read each line."""
         for number, text in zip(self.numbers, self.lines, strict=True):
             try:

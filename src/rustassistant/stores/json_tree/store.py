@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import chain, repeat
 from typing import Final
 
 import msgspec
@@ -18,8 +19,8 @@ from rustassistant.errors import EntryError
 from rustassistant.stores.base import (
     Folder,
     Found,
-    Known,
     Partition,
+    Stamps,
     StoreInfo,
     Survey,
     Tree,
@@ -73,8 +74,12 @@ class JsonPartition(msgspec.Struct, frozen=True):
             return None
         return digest.digest()
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each file, unless its stamp is the known one."""
+    def place(self, position: int) -> str:
+        """The file."""
+        return self._path(self.names[position])
+
+    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
+        """Read each file, unless its stamp is a known one."""
         now = time.time_ns()
         try:
             directory = os.open(self.path, _DIRECTORY)
@@ -83,15 +88,19 @@ class JsonPartition(msgspec.Struct, frozen=True):
                 yield self._failure(name, f"its directory cannot be read: {error.strerror}")
             return
         try:
-            for name in self.names:
-                stamps = known.get(name)
-                if stamps is not None:
-                    with suppress(OSError):
-                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                        if stamp_of(status) in stamps:
-                            yield Unchanged(self._path(name), status.st_size)
-                            continue
+            entries = size = 0
+            for name, stamps in zip(self.names, chain(known, repeat(None)), strict=False):
+                as_before = _size_as_known(name, directory, stamps) if stamps else None
+                if as_before is not None:
+                    entries += 1
+                    size += as_before
+                    continue
+                if entries:
+                    yield Unchanged(entries, size)
+                    entries = size = 0
                 yield self._read_one(name, directory, now)
+            if entries:
+                yield Unchanged(entries, size)
         finally:
             os.close(directory)
 
@@ -115,6 +124,15 @@ class JsonPartition(msgspec.Struct, frozen=True):
 
     def _failure(self, name: str, reason: str, size: int = 0) -> Failure:
         return Failure(self._path(name), self.folder.cache_type, reason, size)
+
+
+def _size_as_known(name: str, directory: int, stamps: Collection[int]) -> int | None:
+    """Bytes of a file that has one of these stamps, else None."""
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:  # reading it says why
+        return None
+    return status.st_size if stamp_of(status) in stamps else None
 
 
 def _size(name: str, directory: int) -> int:

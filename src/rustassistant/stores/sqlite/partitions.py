@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -13,7 +14,15 @@ import msgspec
 
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, RustAssistantError
-from rustassistant.stores.base import Folder, Found, Known, Repository, Survey, Unchanged, printable
+from rustassistant.stores.base import (
+    Folder,
+    Found,
+    Repository,
+    Stamps,
+    Survey,
+    Unchanged,
+    printable,
+)
 from rustassistant.stores.outcomes import Failure
 from rustassistant.stores.sqlite.connection import open_for_reading
 from rustassistant.stores.sqlite.naming import errors_named
@@ -120,8 +129,12 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         """That of the whole database: rows have none of their own."""
         return file_state(self.path)
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each row, unless its stamp is the known one. A damaged one is a failure."""
+    def place(self, position: int) -> str:
+        """The file that lay there."""
+        return self._place(self.names[position])
+
+    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
+        """Read each row, unless its stamp is a known one. A damaged one is a failure."""
         try:
             connection = open_for_reading(self.path)
         except RustAssistantError as error:
@@ -133,7 +146,7 @@ class SqlitePartition(msgspec.Struct, frozen=True):
             connection.close()
 
     def _read(
-        self, connection: apsw.Connection, known: Known
+        self, connection: apsw.Connection, known: Stamps
     ) -> Iterator[Found | Unchanged | Failure]:
         try:
             with errors_named(self.path):
@@ -142,10 +155,11 @@ class SqlitePartition(msgspec.Struct, frozen=True):
             yield from self._one_by_one(error)
             return
         reader = EntryReader(connection)
-        for row, name in zip(self.rows, self.names, strict=True):
+        stamps = chain(known, repeat(None))
+        for row, name, seen in zip(self.rows, self.names, stamps, strict=False):
             try:
                 with errors_named(self.path):
-                    item = self._one(reader, found.get(row), name, known)
+                    item = self._one(reader, found.get(row), name, seen or ())
             except RustAssistantError as error:
                 item = self._failure(name, error.message)
             yield item
@@ -160,27 +174,29 @@ class SqlitePartition(msgspec.Struct, frozen=True):
             yield self._failure(self.names[0], error.message)
             return
         for position in range(len(self.rows)):
-            yield from self.part([position]).read({})
+            yield from self.part([position]).read()
 
     def _one(
-        self, reader: EntryReader, row: tuple[Any, ...] | None, name: str, known: Known
+        self, reader: EntryReader, row: tuple[Any, ...] | None, name: str, seen: Collection[int]
     ) -> Found | Unchanged | Failure:
         if row is None:
             return self._failure(name, "vanished before it could be read: run again")
-        path = f"{self.label}/{printable(name)}"
         try:
             origin = checked(row[-len(_Origin._fields) :], _Origin)
         except DamagedError as error:
             return self._failure(name, error.message)
-        if origin.stamp is not None and origin.stamp in known.get(name, ()):
-            return Unchanged(path, self.share)
+        if origin.stamp is not None and origin.stamp in seen:
+            return Unchanged(1, self.share)
         entry = reader.entry(row)
         if isinstance(entry, DamagedError):
             return self._failure(name, entry.message)
-        return Found(entry, path, self.share, origin.name, origin.stamp)
+        return Found(entry, self._place(name), self.share, origin.name, origin.stamp)
+
+    def _place(self, name: str) -> str:
+        return f"{self.label}/{printable(name)}"
 
     def _failure(self, name: str, reason: str) -> Failure:
-        return Failure(f"{self.label}/{printable(name)}", self.folder.cache_type, reason)
+        return Failure(self._place(name), self.folder.cache_type, reason)
 
 
 def partitions(path: str, *, superseded: bool = False) -> Iterator[SqlitePartition | Failure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 import apsw
@@ -12,7 +13,7 @@ import msgspec
 from rustassistant.entry import JSON_KEY_DIGITS
 from rustassistant.entry_json import file_name, render
 from rustassistant.errors import DamagedError, LockedError, RustAssistantError
-from rustassistant.stores.base import Folder, Found, Known, Partition, Survey, Unchanged, printable
+from rustassistant.stores.base import Folder, Found, Partition, Stamps, Survey, Unchanged, printable
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.v1.opening import Reading, errors_of_source
 from rustassistant.stores.v1.rows import Row, entry_of, folder_of, provenance_of, row_sql
@@ -46,8 +47,12 @@ class V1Partition(msgspec.Struct, frozen=True):
             names=tuple(self.names[position] for position in positions),
         )
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each row, unless it is the known one. Each stands for itself, damaged or not.
+    def place(self, position: int) -> str:
+        """The row, by its number."""
+        return self._place(self.rows[position])
+
+    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
+        """Read each row, unless it is a known one. Each stands for itself, damaged or not.
 
         Raises LockedError: what others hold or change is a reason to try again, for all of it.
         """
@@ -61,11 +66,11 @@ class V1Partition(msgspec.Struct, frozen=True):
             return
         with reading:
             table = next((one for one in reading.tables if one.name == self.table), None)
-            for row, name in zip(self.rows, self.names, strict=True):
+            for row, stamps in zip(self.rows, chain(known, repeat(None)), strict=False):
                 if table is None:
                     yield self._failure(row, f"the table {self.table} vanished")
                 else:
-                    yield self._one(reading, table, row, known.get(name, ()))
+                    yield self._one(reading, table, row, stamps or ())
 
     def _one(
         self, reading: Reading, table: Table, number: int, stamps: Collection[int]
@@ -83,7 +88,7 @@ class V1Partition(msgspec.Struct, frozen=True):
             if isinstance(row.file_path, str):
                 place = f"{place} ({row.file_path})"
             if row.stamp in stamps:
-                return Unchanged(place, row.size)
+                return Unchanged(1, row.size)
             provenance = provenance_of(row, table, printable(self.path))
             entry = entry_of(row, provenance)
         except LockedError:
@@ -224,7 +229,7 @@ def _mean_size(samples: Sequence[V1Partition]) -> float:
     sizes = [
         len(render(item.entry))
         for part in samples
-        for item in part.part(range(0, len(part.rows), step)).read({})
+        for item in part.part(range(0, len(part.rows), step)).read()
         if isinstance(item, Found)
     ]
     return sum(sizes) / len(sizes) if sizes else 0.0

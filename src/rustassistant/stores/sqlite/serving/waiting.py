@@ -18,8 +18,8 @@ from rustassistant.errors import DamagedError
 from rustassistant.stores.base import (
     Folder,
     Found,
-    Known,
     Partition,
+    Stamps,
     Survey,
     Unchanged,
     printable,
@@ -63,7 +63,11 @@ class WaitingPartition(msgspec.Struct, frozen=True):
             entries=tuple(self.entries[position] for position in positions),
         )
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
+    def place(self, position: int) -> str:
+        """The file in which it waits."""
+        return printable(self.paths[position])
+
+    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
         """Each, as it was when it was listed."""
         for path, entry in zip(self.paths, self.entries, strict=True):
             yield Found(entry, printable(path), len(entry.result))
