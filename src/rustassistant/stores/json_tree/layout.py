@@ -327,20 +327,16 @@ def _contents(
 ) -> Generator[Failure | Problem, None, _Contents]:
     """Sort out one directory. ``own_files`` says whether entries may lie right in it; a file of
     the name ``expected`` is somebody else's to read."""
-    contents = _Contents([], [])
+    names, rest = yield from _scan(path, cache_type, own_files=own_files)
+    contents = _Contents([], sorted(names))
     others = 0
-    for entry in (yield from _scan(path, cache_type)):
-        name = entry.name
+    for entry in sorted(rest, key=lambda entry: entry.name):
         if entry.is_dir(follow_symlinks=False):
-            contents.directories.append(name)
-        elif name == expected:
+            contents.directories.append(entry.name)
+        elif entry.name == expected:
             continue
-        elif name.endswith(_SUFFIX):
-            reason = _why_no_entry(entry, own_files=own_files)
-            if reason:
-                yield Failure(printable(entry.path), cache_type, reason)
-            else:
-                contents.names.append(name)
+        elif entry.name.endswith(_SUFFIX):
+            yield Failure(printable(entry.path), cache_type, _why_no_entry(entry))
         elif entry.is_symlink() and not os.path.isfile(entry.path):
             yield Failure(printable(entry.path), cache_type, _LINK)
         else:
@@ -351,24 +347,32 @@ def _contents(
     return contents
 
 
-def _scan(path: str, cache_type: str) -> Generator[Failure, None, list[os.DirEntry[str]]]:
+def _scan(
+    path: str, cache_type: str, *, own_files: bool
+) -> Generator[Failure, None, tuple[list[str], list[os.DirEntry[str]]]]:
+    """The names of entries, which almost everything is, and the rest as it is; both unsorted."""
+    names, rest = [], []
     try:
-        with os.scandir(path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        with os.scandir(path) as found:
+            for one in found:
+                name = one.name
+                if own_files and name.endswith(_SUFFIX) and one.is_file(follow_symlinks=False):
+                    names.append(name)
+                else:
+                    rest.append(one)
     except OSError as error:
         reason = f"the directory cannot be listed: {error.strerror}"
         yield Failure(printable(path), cache_type, reason)
-        return []
+        return [], []
+    return names, rest
 
 
-def _why_no_entry(entry: os.DirEntry[str], *, own_files: bool) -> str:
+def _why_no_entry(entry: os.DirEntry[str]) -> str:
     if entry.is_symlink():
         return _LINK
     if not entry.is_file(follow_symlinks=False):
         return "not a regular file"
-    if not own_files:
-        return "lies outside every type directory, so what it is can't be told; move it into one"
-    return ""
+    return "lies outside every type directory, so what it is can't be told; move it into one"
 
 
 PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] = (
