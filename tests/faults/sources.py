@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from rustassistant.codec import text_digest
 from rustassistant.entry import Entry
-from rustassistant.stores.base import Folder, Found, Unchanged
+from rustassistant.stores.base import Folder, Found
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, dump, fields_of
@@ -129,7 +129,6 @@ def _read(root: Path) -> list[File]:
     for partition in JsonTree(root).partitions():
         assert not isinstance(partition, Failure | Problem), partition
         for item in partition.read():
-            assert not isinstance(item, Unchanged), item
             text = Path(item.path).read_bytes()
             if isinstance(item, Found):
                 files.append(File(item.path, text, partition.folder, item.entry))

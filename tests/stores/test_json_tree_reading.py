@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.errors import EntryError
-from rustassistant.stores.base import Found, Known, Partition, Unchanged
+from rustassistant.stores.base import Found, Look, Partition
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree.reading import read_file, stamp_of
 from rustassistant.stores.outcomes import Failure, Problem
@@ -66,11 +66,11 @@ def partition_of(file: Path) -> Partition:
     return partition
 
 
-def read(partition: Partition, known: Known | None = None) -> list[Found | Unchanged | Failure]:
-    return list(partition.read([(known or {}).get(name) for name in partition.names]))
+def read(partition: Partition) -> list[Found | Failure]:
+    return list(partition.read())
 
 
-def reasons(items: list[Found | Unchanged | Failure]) -> dict[str, str]:
+def reasons(items: list[Found | Failure]) -> dict[str, str]:
     """Of failures alone, by file name; anything else is an error of the test."""
     found = {}
     for item in items:
@@ -439,16 +439,15 @@ def test_known_stamp_spares_the_reading(entry: Path, monkeypatch: pytest.MonkeyP
     def unexpected(descriptor: int, count: int) -> NoReturn:
         raise AssertionError("it was read")
 
+    monkeypatch.setattr(os, "read", unexpected)
     for stamps in ([stamp], [1, stamp, 2], {stamp}):
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "read", unexpected)
-            assert read(partition, {entry.name: stamps}) == [Unchanged(1, size)]
+        assert partition.look([stamps]) == Look((0,), size)
 
 
-@pytest.mark.parametrize("change", ["content", "size", "time", "inode", "other name", "none known"])
-def test_anything_else_is_read_again(entry: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["content", "size", "time", "inode", "none known"])
+def test_anything_else_has_changed(entry: Path, change: str) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     if change == "content":
         entry.write_bytes(entry.read_bytes().replace(b"xai", b"xia"))
     elif change == "size":
@@ -460,27 +459,43 @@ def test_anything_else_is_read_again(entry: Path, change: str) -> None:
         copy = entry.with_name("copy")
         shutil.copy2(entry, copy)
         copy.replace(entry)
-    elif change == "other name":
-        known = {"other.json": known[entry.name]}
     else:
-        known = {entry.name: []}
-    [found] = read(partition, known)
-    assert isinstance(found, Found)
+        known = []
+    assert partition.look([known]) == Look()
 
 
 def test_link_in_place_of_a_known_file_is_not_taken_for_it(entry: Path, tmp_path: Path) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     moved = entry.rename(tmp_path / "moved.json")
     entry.symlink_to(moved)
-    assert "symbolic link" in reasons(read(partition, known))[entry.name]
+    assert partition.look([known]) == Look()
+    assert "symbolic link" in reasons(read(partition))[entry.name]
 
 
-def test_known_file_that_vanished_is_a_failure(entry: Path) -> None:
+def test_known_file_that_vanished_has_changed(entry: Path) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     entry.unlink()
-    assert "vanished" in reasons(read(partition, known))[entry.name]
+    assert partition.look([known]) == Look()
+    entry.parent.rmdir()
+    assert partition.look([known]) == Look()
+
+
+def test_look_tells_which_files_are_unchanged(entry: Path) -> None:
+    files = [entry.with_name(f"{letter}.json") for letter in "abcde"]
+    entry.unlink()
+    for file in files:
+        file.write_bytes(dump(fields_of(file.name)))
+        aged(file)
+    stamps = [stamp_of(file.stat()) for file in files]
+    size = files[0].stat().st_size
+    partition = partition_of(files[0])
+    assert partition.look([[one] for one in stamps]) == Look((0, 1, 2, 3, 4), 5 * size)
+    aged(files[0], LONG_AGO - 1)
+    files[2].unlink()
+    others = [[stamps[0]], [stamps[1]], [stamps[2]], None, [stamps[3]]]
+    assert partition.look(others) == Look((1,), size), "the stamp of another file says nothing"
 
 
 # Between listing and reading
@@ -506,34 +521,6 @@ def test_results_come_in_the_order_of_the_names(entry: Path) -> None:
     paths = [item.path for item in read(partition) if isinstance(item, Found)]
     assert [path.rpartition("/")[2] for path in paths] == list(partition.names)
     assert paths == [partition.place(position) for position in range(len(paths))]
-
-
-def test_unchanged_files_that_follow_each_other_come_as_one(entry: Path) -> None:
-    files = [entry.with_name(f"{letter}.json") for letter in "abcdefg"]
-    for file in files:
-        file.write_bytes(dump(fields_of(file.name)))
-        aged(file)
-    known = {file.name: [stamp_of(file.stat())] for file in files}
-    aged(files[0], LONG_AGO - 1)
-    aged(files[3], LONG_AGO - 1)
-    known["f.json"] = []
-    entry.unlink()
-    size = files[0].stat().st_size
-    came = [
-        item if isinstance(item, Unchanged) else Path(item.path).name
-        for item in read(partition_of(files[0]), known)
-    ]
-    one, two = Unchanged(1, size), Unchanged(2, 2 * size)
-    assert came == ["a.json", two, "d.json", one, "f.json", one]
-
-
-def test_what_is_known_of_the_first_files_alone_says_nothing_of_others(entry: Path) -> None:
-    entry.with_name("a.json").write_bytes(dump(fields_of("a")))
-    aged(entry.with_name("a.json"))
-    unchanged, found = partition_of(entry).read([[stamp_of(entry.with_name("a.json").stat())]])
-    assert isinstance(unchanged, Unchanged)
-    assert isinstance(found, Found)
-    assert found.path == str(entry)
 
 
 @pytest.mark.parametrize("into", ["fifo", "directory", "link"])
@@ -576,11 +563,12 @@ def test_directory_replaced_by_a_link_is_not_followed(entry: Path, tmp_path: Pat
 
 def test_directory_replaced_by_another_is_read_as_it_is_now(entry: Path, tmp_path: Path) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     entry.parent.rename(tmp_path / "moved")
     entry.parent.mkdir()
     entry.write_bytes(dump(fields_of("another.rs")))
-    [found] = read(partition, known)
+    assert partition.look([known]) == Look()
+    [found] = read(partition)
     assert isinstance(found, Found)
     assert found.entry.file_path == "another.rs"
 

@@ -28,7 +28,7 @@ from rustassistant.errors import (
     UsageError,
 )
 from rustassistant.stores import renaming
-from rustassistant.stores.base import Folder, Found, Partition, Repository, Unchanged
+from rustassistant.stores.base import Folder, Found, Partition, Repository
 from rustassistant.stores.interchange import jsonl
 from rustassistant.stores.interchange.jsonl import JsonLines
 from rustassistant.stores.interchange.line import FIELDS, entry_in, folder_in, line_of
@@ -54,7 +54,6 @@ def read(path: Path) -> tuple[list[tuple[Folder, Entry]], list[Failure]]:
     for item in JsonLines(path).partitions():
         assert not isinstance(item, Problem)
         for one in [item] if isinstance(item, Failure) else item.read():
-            assert not isinstance(one, Unchanged)
             if isinstance(one, Failure):
                 failures.append(one)
             else:

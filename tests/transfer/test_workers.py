@@ -81,6 +81,15 @@ def test_calls_run_in_other_processes() -> None:
     assert first == second != os.getpid()
 
 
+def test_workers_start_as_they_are_needed() -> None:
+    before = children()
+    with WorkerPool(3) as pool:
+        assert not children() - before
+        pids = {pool.submit(os.getpid).result(LIMIT) for _ in range(20)}
+        assert children() - before == pids, "one is enough for call after call"
+        assert len(pids) == 1
+
+
 def test_workers_work_at_the_same_time(tmp_path: Path) -> None:
     # Each end of a FIFO waits in open() until the other is there too.
     fifo = tmp_path / "fifo"

@@ -55,8 +55,7 @@ Known = Mapping[str, Collection[int]]
 """What a destination has seen of a folder: the stamps under which each file name was read."""
 
 Stamps = Sequence[Collection[int] | None]
-"""The same of a partition, in the order of its names; None for those never seen, and nothing for
-what follows the last one seen."""
+"""The same of a partition, in the order of its names; None for those never seen."""
 
 
 class Found(NamedTuple):
@@ -70,14 +69,14 @@ class Found(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Unchanged(NamedTuple):
-    """Files that follow each other and are, by their stamps, as they were when last read.
+class Look(NamedTuple):
+    """Which entries of a partition are, by their stamps, as they were when last read.
 
-    They were not read again. ``entries`` says how many, ``size`` the bytes of all of them.
+    ``unchanged`` are their positions, in order; ``size`` is the bytes that all of them take.
     """
 
-    entries: int
-    size: int
+    unchanged: Sequence[int] = ()
+    size: int = 0
 
 
 class Partition(Protocol):
@@ -98,8 +97,11 @@ class Partition(Protocol):
     def place(self, position: int) -> str:
         """For people: where the entry at that position of ``names`` is."""
 
-    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
-        """Read each entry, in the order of ``names``; skip those whose stamp is a known one."""
+    def look(self, known: Stamps) -> Look:
+        """Tell which entries have a known stamp. What that can't be told of is not among them."""
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each entry, in the order of ``names``."""
 
     def part(self, positions: Sequence[int]) -> Partition:
         """The entries at some positions of ``names`` only."""

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from rustassistant.codec import Dictionary, Encoder, Record
-from rustassistant.stores.base import Found, Partition, Stamps, Unchanged
+from rustassistant.stores.base import Partition
 from rustassistant.stores.outcomes import Failure, Outcome
 from rustassistant.transfer.selection import ALL, Selection
 
@@ -23,7 +23,7 @@ class Terms(msgspec.Struct):
 
 
 class Batch(msgspec.Struct, array_like=True):
-    """What a worker makes of a partition, as it travels back: quick to pack, small.
+    """What became of a partition, as it travels back from a worker: quick to pack, small.
 
     ``paths`` are those of ``records``, and ``others`` what was left out and why, if that is to be
     told; ``size`` is the bytes that all of it takes in the source.
@@ -39,7 +39,7 @@ class Batch(msgspec.Struct, array_like=True):
     size: int = 0
 
 
-_pack: Final = msgspec.msgpack.Encoder().encode
+pack_batch: Final = msgspec.msgpack.Encoder().encode
 unpack_batch: Final = msgspec.msgpack.Decoder(Batch).decode
 
 
@@ -50,28 +50,18 @@ def _terms(packed: bytes) -> tuple[Terms, Encoder]:
     return terms, Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
-def encode_partition(packed_terms: bytes, partition: Partition, known: Stamps) -> bytes:
+def encode_partition(packed_terms: bytes, partition: Partition) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _terms(packed_terms)
     admits = terms.selection.admits if terms.selection.reads_entries else None
     encode = encoder.encode
     batch = Batch([], [], [], [], [])
-    position = 0
-    for item in partition.read(known):
-        if isinstance(item, Unchanged):
-            batch.size += item.size
-            batch.unchanged += item.entries
-            following = range(position, position + item.entries)
-            position += item.entries
-            if terms.names_paths:
-                batch.others.extend((partition.place(one), Outcome.UNCHANGED) for one in following)
-            continue
-        position += 1
+    for item in partition.read():
         if isinstance(item, Failure):
             batch.failures.append(item)
             continue
         batch.size += item.size
-        if isinstance(item, Found) and (admits is None or admits(item.entry)):
+        if admits is None or admits(item.entry):
             batch.records.append(encode(item.entry, name=item.name, stamp=item.stamp))
             batch.problems.extend((item.path, note) for note in item.notes)
             if terms.names_paths:
@@ -80,4 +70,4 @@ def encode_partition(packed_terms: bytes, partition: Partition, known: Stamps) -
         batch.filtered += 1
         if terms.names_paths:
             batch.others.append((item.path, Outcome.FILTERED))
-    return _pack(batch)
+    return pack_batch(batch)

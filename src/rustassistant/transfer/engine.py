@@ -15,16 +15,15 @@ from rustassistant.errors import InterruptedRunError
 from rustassistant.stores.base import (
     Destination,
     Folder,
-    Known,
     Partition,
     Source,
-    Stamps,
     Writer,
 )
 from rustassistant.stores.outcomes import Failure, Outcome, Problem
 from rustassistant.transfer.audit import DONE, INTERRUPTED, Audit
 from rustassistant.transfer.encoding import Batch, Terms, encode_partition, unpack_batch
 from rustassistant.transfer.flow import Answer, answers
+from rustassistant.transfer.looking import Looking
 from rustassistant.transfer.plan import Options, check_room, choose_dictionaries, executor_for
 from rustassistant.transfer.report import (
     Cancelled,
@@ -80,7 +79,6 @@ class _Run:
         self._total = 0
         self._uncommitted = 0
         self._committed_at = time.monotonic()
-        self._known: tuple[Folder, Known] | None = None
         places = options.sources or (source.info().location,)
         self._audit = Audit(options.command, options.said, json.dumps(places))
 
@@ -91,9 +89,10 @@ class _Run:
         self._total = survey.total
         self._destination.check_writable()
         check_room(survey, self._destination)
+        all_is_read = options.distrusts_stamps or not self._destination.info().size
         with self._destination.writer(options.rules) as writer:
-            # The workers start up while this process trains dictionaries.
-            executor, window = executor_for(options, survey.total)
+            # Workers that are sure to be needed start while this process trains dictionaries.
+            executor, window = executor_for(options, survey.total, at_once=all_is_read)
             try:
                 dictionaries = choose_dictionaries(survey, writer, options)
                 terms = Terms(
@@ -123,12 +122,12 @@ class _Run:
         encode = partial(encode_partition, terms)  # dictionaries and all go to each worker once
 
         def submit(executor: Executor, partition: Partition) -> Future[bytes]:
-            known = self._known_stamps(writer, partition)
-            return executor.submit(encode, partition, known)
+            return executor.submit(encode, partition)
 
-        partitions = self._source.partitions()
-        meant = filter(self._is_meant, partitions)
-        for item in answers(meant, executor=executor, window=window, submit=submit):
+        meant = filter(self._is_meant, self._source.partitions())
+        looking = Looking(writer, names_paths=self._entry_told is not None)
+        items = meant if self._options.distrusts_stamps else looking.sort_out(meant)
+        for item in answers(items, executor=executor, window=window, submit=submit):
             if isinstance(item, Failure):
                 self._fail(item)
                 self._tell(item.path)
@@ -203,13 +202,3 @@ class _Run:
             done, migrated = report.found, report.outcomes.migrated
             total = max(self._total, done)
             self._progress(Progress(total, done, migrated, report.failed, current))
-
-    def _known_stamps(self, writer: Writer, partition: Partition) -> Stamps:
-        """Of what the destination has seen of the folder, that which concerns this partition."""
-        if self._options.distrusts_stamps:
-            return ()
-        folder = partition.folder
-        if self._known is None or self._known[0] != folder:
-            self._known = (folder, writer.known(folder))
-        known = self._known[1]
-        return list(map(known.get, partition.names)) if known else ()

@@ -8,6 +8,7 @@ parent: whatever kills the parent, the pipe closes and the workers end with it.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import queue
@@ -60,7 +61,7 @@ class _Call(NamedTuple):
 
 
 class WorkerPool(Executor):
-    """A fixed number of worker processes, one thread each to feed it.
+    """So many worker processes at most, started as calls need them; one thread each to feed it.
 
     What is called is sent to a worker once for as long as it is the same object, however often it
     is called: a `functools.partial` may hold much that all calls share, and must not change.
@@ -74,12 +75,21 @@ class WorkerPool(Executor):
         self._function: tuple[object, bytes] = (None, b"")
         self._closing = threading.Lock()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._feed, name=f"worker-{number}", daemon=True)
-            for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._most = workers
+        self._idle = threading.Semaphore(0)
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start all workers now, for calls that are sure to come."""
+        with self._closing:
+            while len(self._threads) < self._most and not self._closed:
+                self._add_worker()
+
+    def _add_worker(self) -> None:
+        name = f"worker-{len(self._threads)}"
+        thread = threading.Thread(target=self._feed, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a call for the next free worker. All of it must be picklable."""
@@ -91,6 +101,8 @@ class WorkerPool(Executor):
             if fn is not self._function[0]:
                 self._function = (fn, pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
             self._calls.put(_Call(future, self._function[1], arguments))
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                self._add_worker()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -115,28 +127,27 @@ class WorkerPool(Executor):
                 call.future.cancel()
 
     def _feed(self) -> None:
-        worker = _start()
+        worker: _Worker | WorkersUnavailableError | None = _start()
+        value: Any
         while (call := self._calls.get()) is not None:
-            future = call.future
-            if not future.set_running_or_notify_cancel():
+            if not call.future.set_running_or_notify_cancel():
+                self._idle.release()
                 continue
-            if isinstance(worker, WorkersUnavailableError):
-                future.set_exception(worker)
-                continue
-            try:
-                succeeded, value = worker.call(call.function, call.arguments)
-            except (OSError, EOFError):
-                status = worker.stop()
-                future.set_exception(WorkerDiedError(f"a worker died ({_how(status)})"))
-                worker = _start()
-                continue
-            except Exception as error:  # an answer that can't be rebuilt here
-                future.set_exception(error)
-                continue
+            worker = worker or _start()
+            succeeded, value = False, worker
+            if isinstance(worker, _Worker):
+                try:
+                    succeeded, value = worker.call(call.function, call.arguments)
+                except (OSError, EOFError):
+                    value = WorkerDiedError(f"a worker died ({_how(worker.stop())})")
+                    worker = None
+                except Exception as error:  # an answer that can't be rebuilt here
+                    value = error
+            self._idle.release()  # before anybody waits no longer, and comes with another call
             if succeeded:
-                future.set_result(value)
+                call.future.set_result(value)
             else:
-                future.set_exception(value)
+                call.future.set_exception(value)
         if isinstance(worker, _Worker):
             worker.stop()
 
@@ -226,6 +237,7 @@ def _receive(pipe: IO[bytes]) -> bytes:
 
 def serve() -> None:
     """A worker's whole life: answer calls until the parent closes the pipe or is gone."""
+    gc.set_threshold(50_000, 20, 20)  # as in the command itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")

@@ -31,11 +31,11 @@ from rustassistant.errors import (
 from rustassistant.stores.base import (
     Folder,
     Found,
+    Look,
     Partition,
     Stamps,
     Survey,
     Tree,
-    Unchanged,
     printable,
 )
 from rustassistant.stores.interchange.line import entry_in, folder_in, line_of
@@ -200,7 +200,11 @@ class LinesPartition(msgspec.Struct, frozen=True):
         """The file and the line."""
         return f"{self.label}/{_name(self.numbers[position])}"
 
-    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
+    def look(self, known: Stamps) -> Look:
+        """Lines have no stamps."""
+        return Look()
+
+    def read(self) -> Iterator[Found | Failure]:
         """Read each line."""
         for number, text in zip(self.numbers, self.lines, strict=True):
             try:

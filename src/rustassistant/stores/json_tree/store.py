@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import chain, repeat
 from typing import Final
 
 import msgspec
@@ -19,12 +18,12 @@ from rustassistant.errors import EntryError
 from rustassistant.stores.base import (
     Folder,
     Found,
+    Look,
     Partition,
     Stamps,
     StoreInfo,
     Survey,
     Tree,
-    Unchanged,
     printable,
 )
 from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, holds_local_cache, walk
@@ -78,8 +77,30 @@ class JsonPartition(msgspec.Struct, frozen=True):
         """The file."""
         return self._path(self.names[position])
 
-    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
-        """Read each file, unless its stamp is a known one."""
+    def look(self, known: Stamps) -> Look:
+        """Open none of the files."""
+        unchanged, size = [], 0
+        try:
+            directory = os.open(self.path, _DIRECTORY)
+        except OSError:
+            return Look()  # reading says why
+        try:
+            for position, (name, stamps) in enumerate(zip(self.names, known, strict=True)):
+                if not stamps:
+                    continue
+                try:
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                except OSError:
+                    continue
+                if stamp_of(status) in stamps:
+                    unchanged.append(position)
+                    size += status.st_size
+        finally:
+            os.close(directory)
+        return Look(tuple(unchanged), size)
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each file."""
         now = time.time_ns()
         try:
             directory = os.open(self.path, _DIRECTORY)
@@ -88,19 +109,8 @@ class JsonPartition(msgspec.Struct, frozen=True):
                 yield self._failure(name, f"its directory cannot be read: {error.strerror}")
             return
         try:
-            entries = size = 0
-            for name, stamps in zip(self.names, chain(known, repeat(None)), strict=False):
-                as_before = _size_as_known(name, directory, stamps) if stamps else None
-                if as_before is not None:
-                    entries += 1
-                    size += as_before
-                    continue
-                if entries:
-                    yield Unchanged(entries, size)
-                    entries = size = 0
+            for name in self.names:
                 yield self._read_one(name, directory, now)
-            if entries:
-                yield Unchanged(entries, size)
         finally:
             os.close(directory)
 
@@ -124,15 +134,6 @@ class JsonPartition(msgspec.Struct, frozen=True):
 
     def _failure(self, name: str, reason: str, size: int = 0) -> Failure:
         return Failure(self._path(name), self.folder.cache_type, reason, size)
-
-
-def _size_as_known(name: str, directory: int, stamps: Collection[int]) -> int | None:
-    """Bytes of a file that has one of these stamps, else None."""
-    try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except OSError:  # reading it says why
-        return None
-    return status.st_size if stamp_of(status) in stamps else None
 
 
 def _size(name: str, directory: int) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, repeat
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -17,10 +16,10 @@ from rustassistant.errors import DamagedError, RustAssistantError
 from rustassistant.stores.base import (
     Folder,
     Found,
+    Look,
     Repository,
     Stamps,
     Survey,
-    Unchanged,
     printable,
 )
 from rustassistant.stores.outcomes import Failure
@@ -62,6 +61,8 @@ _READ_COPIES: Final = (
     copy_sql(more=", c.source_name, c.source_stamp, c.id")
     + "WHERE c.id IN (SELECT value FROM json_each(?))"
 )
+
+_STAMPS: Final = "SELECT id, source_stamp FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class _FolderRow(NamedTuple):
@@ -133,21 +134,39 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         """The file that lay there."""
         return self._place(self.names[position])
 
-    def read(self, known: Stamps = ()) -> Iterator[Found | Unchanged | Failure]:
-        """Read each row, unless its stamp is a known one. A damaged one is a failure."""
+    def look(self, known: Stamps) -> Look:
+        """Read the stamps of all rows alone."""
+        table = "copies" if self.copied else "entries"
+        try:
+            connection = open_for_reading(self.path)
+            try:
+                with errors_named(self.path):
+                    rows = connection.execute(_STAMPS.format(table=table), (json.dumps(self.rows),))
+                    stamps = dict(checked(rows.fetchall(), list[tuple[int, int | None]]))
+            finally:
+                connection.close()
+        except RustAssistantError:
+            return Look()  # reading says which of them, and why
+        unchanged = tuple(
+            position
+            for position, (row, seen) in enumerate(zip(self.rows, known, strict=True))
+            if seen and stamps.get(row) in seen
+        )
+        return Look(unchanged, len(unchanged) * self.share)
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each row. A damaged one is a failure."""
         try:
             connection = open_for_reading(self.path)
         except RustAssistantError as error:
             yield from (self._failure(name, error.message) for name in self.names)
             return
         try:
-            yield from self._read(connection, known)
+            yield from self._read(connection)
         finally:
             connection.close()
 
-    def _read(
-        self, connection: apsw.Connection, known: Stamps
-    ) -> Iterator[Found | Unchanged | Failure]:
+    def _read(self, connection: apsw.Connection) -> Iterator[Found | Failure]:
         try:
             with errors_named(self.path):
                 found = self._rows(connection)
@@ -155,11 +174,10 @@ class SqlitePartition(msgspec.Struct, frozen=True):
             yield from self._one_by_one(error)
             return
         reader = EntryReader(connection)
-        stamps = chain(known, repeat(None))
-        for row, name, seen in zip(self.rows, self.names, stamps, strict=False):
+        for row, name in zip(self.rows, self.names, strict=True):
             try:
                 with errors_named(self.path):
-                    item = self._one(reader, found.get(row), name, seen or ())
+                    item = self._one(reader, found.get(row), name)
             except RustAssistantError as error:
                 item = self._failure(name, error.message)
             yield item
@@ -168,7 +186,7 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         sql = _READ_COPIES if self.copied else _READ_ENTRIES
         return {row[-1]: row for row in connection.execute(sql, (json.dumps(self.rows),))}
 
-    def _one_by_one(self, error: RustAssistantError) -> Iterator[Found | Unchanged | Failure]:
+    def _one_by_one(self, error: RustAssistantError) -> Iterator[Found | Failure]:
         """Each row alone, when reading them together failed: a damaged page is not all pages."""
         if len(self.rows) == 1:
             yield self._failure(self.names[0], error.message)
@@ -176,17 +194,13 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         for position in range(len(self.rows)):
             yield from self.part([position]).read()
 
-    def _one(
-        self, reader: EntryReader, row: tuple[Any, ...] | None, name: str, seen: Collection[int]
-    ) -> Found | Unchanged | Failure:
+    def _one(self, reader: EntryReader, row: tuple[Any, ...] | None, name: str) -> Found | Failure:
         if row is None:
             return self._failure(name, "vanished before it could be read: run again")
         try:
             origin = checked(row[-len(_Origin._fields) :], _Origin)
         except DamagedError as error:
             return self._failure(name, error.message)
-        if origin.stamp is not None and origin.stamp in seen:
-            return Unchanged(1, self.share)
         entry = reader.entry(row)
         if isinstance(entry, DamagedError):
             return self._failure(name, entry.message)
