@@ -28,6 +28,7 @@ from rustassistant.stores.base import (
 )
 from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, holds_local_cache, walk
 from rustassistant.stores.json_tree.reading import is_fresh, read_file, stamp_of
+from rustassistant.stores.json_tree.scanning import Rescan
 from rustassistant.stores.outcomes import Failure, Problem
 
 PARTITION_FILES: Final = 512
@@ -149,6 +150,7 @@ class JsonTree:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.abspath(path)
+        self._scan = Rescan()
 
     def info(self) -> StoreInfo:
         """What it is. Its size is not known before it has been read."""
@@ -161,10 +163,11 @@ class JsonTree:
         return Tree(self.path, LOCAL_DIRECTORY if holds_local_cache(self.path) else None)
 
     def survey(self) -> Survey:
-        """Count the files of each type and pick samples, by names alone."""
+        """Count the files of each type and pick samples, by names alone, of which many are kept
+        for `partitions`."""
         files: defaultdict[str, int] = defaultdict(int)
         samples: defaultdict[str, _Sample] = defaultdict(_Sample)
-        for item in walk(self.path):
+        for item in walk(self.path, self._scan.first):
             if isinstance(item, Listing):
                 files[item.folder.cache_type] += len(item.names)
                 samples[item.folder.cache_type].offer(item)
@@ -173,7 +176,7 @@ class JsonTree:
 
     def partitions(self) -> Iterator[Partition | Failure | Problem]:
         """List the tree, one directory's names in memory at a time."""
-        for item in walk(self.path):
+        for item in walk(self.path, self._scan.again):
             if not isinstance(item, Listing):
                 yield item
                 continue
