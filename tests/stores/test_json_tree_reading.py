@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,8 @@ from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.errors import EntryError
 from rustassistant.stores.base import Found, Look, Partition
 from rustassistant.stores.json_tree import JsonTree
-from rustassistant.stores.json_tree.reading import read_file, stamp_of
+from rustassistant.stores.json_tree import store as json_store
+from rustassistant.stores.json_tree.reading import FileText, read_file, stamp_of
 from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, as_nobody, dump, fields_of
 
@@ -512,6 +513,44 @@ def test_vanished_file_does_not_hide_the_others(entry: Path) -> None:
     assert "vanished" in b.reason
     assert b.cache_type == "docs"
     assert all(isinstance(item, Found) for item in (a, c, lib))
+
+
+def test_files_are_announced_to_the_kernel_before_any_is_read(
+    entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        entry.with_name(f"{name}.json").write_bytes(dump(fields_of(name)))
+    partition = partition_of(entry)
+    entry.with_name("b.json").unlink()
+    os.mkfifo(entry.with_name("b.json"))
+    calls: list[str] = []
+    advise = os.posix_fadvise
+
+    def announced(descriptor: int, offset: int, length: int, advice: int) -> None:
+        calls.append("announced")
+        assert (offset, advice) == (0, os.POSIX_FADV_WILLNEED)
+        assert length > entry.stat().st_size
+        advise(descriptor, offset, length, advice)  # which of a FIFO is an error
+
+    def spy(name: str, **how: Any) -> FileText:
+        calls.append(name)
+        return read_file(name, **how)
+
+    monkeypatch.setattr(os, "posix_fadvise", announced)
+    monkeypatch.setattr(json_store, "read_file", spy)
+    a, b, lib = read(partition)
+    assert calls == ["announced"] * 3 + list(partition.names)
+    assert isinstance(a, Found)
+    assert isinstance(b, Failure)
+    assert isinstance(lib, Found)
+
+
+def test_files_are_read_where_nothing_can_be_announced(
+    entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry.with_name("a.json").write_bytes(dump(fields_of("a")))
+    monkeypatch.delattr(os, "posix_fadvise")
+    assert all(isinstance(item, Found) for item in read(partition_of(entry)))
 
 
 def test_results_come_in_the_order_of_the_names(entry: Path) -> None:
