@@ -111,7 +111,7 @@ def assert_given_back(source: Path, destination: Path) -> int:
         for partition in JsonTree(source).partitions():
             if not isinstance(partition, JsonPartition):
                 continue
-            for name, item in zip(partition.names, partition.read({}), strict=True):
+            for name, item in zip(partition.names, partition.read(), strict=True):
                 if isinstance(item, Found):
                     texts = given_back(finder.find(partition.folder, item.entry))
                     assert Path(partition.path, name).read_bytes() in texts
@@ -870,7 +870,7 @@ def test_corpus_comes_back_byte_for_byte(corpus: Corpus) -> None:
             assert isinstance(partition, JsonPartition)
             meta = Path(partition.path).parents[1] / "meta.json"
             repository = json.loads(meta.read_bytes())["path"]
-            for item in partition.read({}):
+            for item in partition.read():
                 assert isinstance(item, Found)
                 [stored] = finder.find(partition.folder, item.entry)
                 assert isinstance(stored, Entry)

@@ -55,7 +55,7 @@ def live(database: Path) -> list[bytes]:
     return sorted(
         render(item.entry)
         for part in open_source(str(database)).partitions()
-        for item in part.read({})  # type: ignore[union-attr]
+        for item in part.read()  # type: ignore[union-attr]
         if isinstance(item, Found)
     )
 

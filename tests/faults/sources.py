@@ -128,7 +128,7 @@ def _read(root: Path) -> list[File]:
     files = []
     for partition in JsonTree(root).partitions():
         assert not isinstance(partition, Failure | Problem), partition
-        for item in partition.read({}):
+        for item in partition.read():
             text = Path(item.path).read_bytes()
             if isinstance(item, Found):
                 files.append(File(item.path, text, partition.folder, item.entry))

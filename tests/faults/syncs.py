@@ -316,7 +316,7 @@ class Sync:
         for part in store.partitions():
             if isinstance(part, Failure | Problem):
                 continue
-            for item in part.read({}):
+            for item in part.read():
                 if isinstance(item, Found):
                     key = repository_key(part.folder.repository)
                     made = element_of(key, part.folder.cache_type, columns_of(item.entry))

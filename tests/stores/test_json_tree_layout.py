@@ -950,7 +950,7 @@ def test_partitions_survive_a_trip_to_another_process(root: Path) -> None:
     [partition] = partitions_of(root)
     copy = pickle.loads(pickle.dumps(partition))  # noqa: S301 - our own
     assert copy == partition
-    found = [item for item in copy.read({}) if isinstance(item, Found)]
+    found = [item for item in copy.read() if isinstance(item, Found)]
     assert {item.entry.file_path for item in found} == {"src/lib.rs", "other.rs"}
 
 

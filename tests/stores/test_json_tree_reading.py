@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.errors import EntryError
-from rustassistant.stores.base import Found, Known, Partition, Unchanged
+from rustassistant.stores.base import Found, Look, Partition
 from rustassistant.stores.json_tree import JsonTree
-from rustassistant.stores.json_tree.reading import read_file, stamp_of
+from rustassistant.stores.json_tree import store as json_store
+from rustassistant.stores.json_tree.reading import FileText, read_file, stamp_of
 from rustassistant.stores.outcomes import Failure, Problem
 from support import Cache, as_nobody, dump, fields_of
 
@@ -66,11 +67,11 @@ def partition_of(file: Path) -> Partition:
     return partition
 
 
-def read(partition: Partition, known: Known | None = None) -> list[Found | Unchanged | Failure]:
-    return list(partition.read(known or {}))
+def read(partition: Partition) -> list[Found | Failure]:
+    return list(partition.read())
 
 
-def reasons(items: list[Found | Unchanged | Failure]) -> dict[str, str]:
+def reasons(items: list[Found | Failure]) -> dict[str, str]:
     """Of failures alone, by file name; anything else is an error of the test."""
     found = {}
     for item in items:
@@ -439,16 +440,15 @@ def test_known_stamp_spares_the_reading(entry: Path, monkeypatch: pytest.MonkeyP
     def unexpected(descriptor: int, count: int) -> NoReturn:
         raise AssertionError("it was read")
 
+    monkeypatch.setattr(os, "read", unexpected)
     for stamps in ([stamp], [1, stamp, 2], {stamp}):
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "read", unexpected)
-            assert read(partition, {entry.name: stamps}) == [Unchanged(str(entry), size)]
+        assert partition.look([stamps]) == Look((0,), size)
 
 
-@pytest.mark.parametrize("change", ["content", "size", "time", "inode", "other name", "none known"])
-def test_anything_else_is_read_again(entry: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["content", "size", "time", "inode", "none known"])
+def test_anything_else_has_changed(entry: Path, change: str) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     if change == "content":
         entry.write_bytes(entry.read_bytes().replace(b"xai", b"xia"))
     elif change == "size":
@@ -460,27 +460,43 @@ def test_anything_else_is_read_again(entry: Path, change: str) -> None:
         copy = entry.with_name("copy")
         shutil.copy2(entry, copy)
         copy.replace(entry)
-    elif change == "other name":
-        known = {"other.json": known[entry.name]}
     else:
-        known = {entry.name: []}
-    [found] = read(partition, known)
-    assert isinstance(found, Found)
+        known = []
+    assert partition.look([known]) == Look()
 
 
 def test_link_in_place_of_a_known_file_is_not_taken_for_it(entry: Path, tmp_path: Path) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     moved = entry.rename(tmp_path / "moved.json")
     entry.symlink_to(moved)
-    assert "symbolic link" in reasons(read(partition, known))[entry.name]
+    assert partition.look([known]) == Look()
+    assert "symbolic link" in reasons(read(partition))[entry.name]
 
 
-def test_known_file_that_vanished_is_a_failure(entry: Path) -> None:
+def test_known_file_that_vanished_has_changed(entry: Path) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     entry.unlink()
-    assert "vanished" in reasons(read(partition, known))[entry.name]
+    assert partition.look([known]) == Look()
+    entry.parent.rmdir()
+    assert partition.look([known]) == Look()
+
+
+def test_look_tells_which_files_are_unchanged(entry: Path) -> None:
+    files = [entry.with_name(f"{letter}.json") for letter in "abcde"]
+    entry.unlink()
+    for file in files:
+        file.write_bytes(dump(fields_of(file.name)))
+        aged(file)
+    stamps = [stamp_of(file.stat()) for file in files]
+    size = files[0].stat().st_size
+    partition = partition_of(files[0])
+    assert partition.look([[one] for one in stamps]) == Look((0, 1, 2, 3, 4), 5 * size)
+    aged(files[0], LONG_AGO - 1)
+    files[2].unlink()
+    others = [[stamps[0]], [stamps[1]], [stamps[2]], None, [stamps[3]]]
+    assert partition.look(others) == Look((1,), size), "the stamp of another file says nothing"
 
 
 # Between listing and reading
@@ -499,12 +515,51 @@ def test_vanished_file_does_not_hide_the_others(entry: Path) -> None:
     assert all(isinstance(item, Found) for item in (a, c, lib))
 
 
+def test_files_are_announced_to_the_kernel_before_any_is_read(
+    entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        entry.with_name(f"{name}.json").write_bytes(dump(fields_of(name)))
+    partition = partition_of(entry)
+    entry.with_name("b.json").unlink()
+    os.mkfifo(entry.with_name("b.json"))
+    calls: list[str] = []
+    advise = os.posix_fadvise
+
+    def announced(descriptor: int, offset: int, length: int, advice: int) -> None:
+        calls.append("announced")
+        assert (offset, advice) == (0, os.POSIX_FADV_WILLNEED)
+        assert length > entry.stat().st_size
+        advise(descriptor, offset, length, advice)  # which of a FIFO is an error
+
+    def spy(name: str, **how: Any) -> FileText:
+        calls.append(name)
+        return read_file(name, **how)
+
+    monkeypatch.setattr(os, "posix_fadvise", announced)
+    monkeypatch.setattr(json_store, "read_file", spy)
+    a, b, lib = read(partition)
+    assert calls == ["announced"] * 3 + list(partition.names)
+    assert isinstance(a, Found)
+    assert isinstance(b, Failure)
+    assert isinstance(lib, Found)
+
+
+def test_files_are_read_where_nothing_can_be_announced(
+    entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry.with_name("a.json").write_bytes(dump(fields_of("a")))
+    monkeypatch.delattr(os, "posix_fadvise")
+    assert all(isinstance(item, Found) for item in read(partition_of(entry)))
+
+
 def test_results_come_in_the_order_of_the_names(entry: Path) -> None:
     for name in ("c", "a", "é", "B"):
         entry.with_name(f"{name}.json").write_bytes(dump(fields_of(name)))
     partition = partition_of(entry)
-    paths = [item.path.rpartition("/")[2] for item in read(partition)]
-    assert paths == list(partition.names)
+    paths = [item.path for item in read(partition) if isinstance(item, Found)]
+    assert [path.rpartition("/")[2] for path in paths] == list(partition.names)
+    assert paths == [partition.place(position) for position in range(len(paths))]
 
 
 @pytest.mark.parametrize("into", ["fifo", "directory", "link"])
@@ -547,11 +602,12 @@ def test_directory_replaced_by_a_link_is_not_followed(entry: Path, tmp_path: Pat
 
 def test_directory_replaced_by_another_is_read_as_it_is_now(entry: Path, tmp_path: Path) -> None:
     partition = partition_of(entry)
-    known = {entry.name: [stamp_of(entry.stat())]}
+    known = [stamp_of(entry.stat())]
     entry.parent.rename(tmp_path / "moved")
     entry.parent.mkdir()
     entry.write_bytes(dump(fields_of("another.rs")))
-    [found] = read(partition, known)
+    assert partition.look([known]) == Look()
+    [found] = read(partition)
     assert isinstance(found, Found)
     assert found.entry.file_path == "another.rs"
 
@@ -560,7 +616,7 @@ def test_directory_replaced_while_it_is_read_gives_the_rest_of_the_old_one(
     entry: Path, tmp_path: Path
 ) -> None:
     entry.with_name("a.json").write_bytes(dump(fields_of("a")))
-    reading = iter(partition_of(entry).read({}))
+    reading = iter(partition_of(entry).read())
     first = next(reading)
     entry.parent.rename(tmp_path / "moved")
     second = next(reading)

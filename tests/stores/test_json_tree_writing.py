@@ -67,7 +67,7 @@ def read_back(root: Path) -> list[Entry]:
         found.entry
         for item in JsonTree(root).partitions()
         if not isinstance(item, Problem)
-        for found in item.read({})  # type: ignore[union-attr]
+        for found in item.read()  # type: ignore[union-attr]
         if isinstance(found, Found)
     ]
 

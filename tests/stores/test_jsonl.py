@@ -28,7 +28,7 @@ from rustassistant.errors import (
     UsageError,
 )
 from rustassistant.stores import renaming
-from rustassistant.stores.base import Folder, Found, Partition, Repository, Unchanged
+from rustassistant.stores.base import Folder, Found, Partition, Repository
 from rustassistant.stores.interchange import jsonl
 from rustassistant.stores.interchange.jsonl import JsonLines
 from rustassistant.stores.interchange.line import FIELDS, entry_in, folder_in, line_of
@@ -53,8 +53,7 @@ def read(path: Path) -> tuple[list[tuple[Folder, Entry]], list[Failure]]:
     found, failures = [], []
     for item in JsonLines(path).partitions():
         assert not isinstance(item, Problem)
-        for one in [item] if isinstance(item, Failure) else item.read({}):
-            assert not isinstance(one, Unchanged)
+        for one in [item] if isinstance(item, Failure) else item.read():
             if isinstance(one, Failure):
                 failures.append(one)
             else:
@@ -226,7 +225,7 @@ def test_unknown_field_is_noted(tmp_path: Path) -> None:
     write(path, (FOLDER, an_entry_in()))
     path.write_text(json.dumps(lines(path)[0] | {"my_score": 3}))
     (partition,) = JsonLines(path).partitions()
-    (found,) = _partition(partition).read({})
+    (found,) = _partition(partition).read()
     assert isinstance(found, Found)
     assert "my_score" in found.notes[0]
 
@@ -261,7 +260,7 @@ def test_many_lines_are_many_partitions_that_can_be_parted(tmp_path: Path) -> No
     assert sum(len(part.names) for part in parts) == 1200
     some = parts[1].part([0, 2])
     assert list(some.names) == ["line 513", "line 515"]
-    assert [one.entry.file_path for one in some.read({}) if isinstance(one, Found)] == [
+    assert [one.entry.file_path for one in some.read() if isinstance(one, Found)] == [
         "512",
         "514",
     ]

@@ -841,5 +841,6 @@ def test_same_put_after_damage_was_repaired_is_unchanged(sound: _Sound) -> None:
 
 @pytest.mark.parametrize("row", [(b"src/lib.rs", None, 1), (None, None, 1), ("src/lib.rs", 2, 1)])
 def test_column_of_another_type_is_damage(row: tuple[Any, ...]) -> None:
+    sound = ("src/lib.rs", None, 1)
     with pytest.raises(DamagedError, match="not what was stored"):
-        checked(row, sqlite_writer._KnownRow)
+        checked([sound, row, sound], sqlite_writer._KnownRows)

@@ -38,7 +38,7 @@ def wait(path: Path, **changes: Any) -> Entry:
 def entries(items: Iterable[Any]) -> Iterator[Entry]:
     for item in items:
         if not isinstance(item, Failure | Problem):
-            for found in item.read({}):
+            for found in item.read():
                 assert isinstance(found, Found)
                 yield found.entry
 
@@ -76,7 +76,7 @@ def test_many_that_wait_come_in_parts_that_can_be_sent_to_workers(path: Path) ->
     ]
     assert [len(item.names) for item in listed] == [64, 64, 2]
     assert waiting == {entry.file_path for item in listed for entry in item.entries}
-    (last,) = listed[0].part([63]).read({})
+    (last,) = listed[0].part([63]).read()
     assert isinstance(last, Found)
     assert last.entry == listed[0].entries[63]
 

@@ -27,7 +27,7 @@ from rustassistant.errors import (
     SourceUnreadableError,
 )
 from rustassistant.stores import open_source
-from rustassistant.stores.base import Found, Known, Query, Unchanged
+from rustassistant.stores.base import Found, Look, Query
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.sqlite import SqliteStore
 from rustassistant.stores.v1 import V1Store, opening, partitions
@@ -61,17 +61,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "v1" / "cache.db"
 
 
-Items = list[Found | Unchanged | Failure | Problem]
+Items = list[Found | Failure | Problem]
 
 
-def items_of(path: Path, known: Known | None = None) -> Items:
+def items_of(path: Path) -> Items:
     """All that a run would get, in order."""
     items: Items = []
     for part in V1Store(path).partitions():
         if isinstance(part, Failure | Problem):
             items.append(part)
         else:
-            items.extend(part.read(known or {}))
+            items.extend(part.read())
     return items
 
 
@@ -184,7 +184,7 @@ class TestEntries:
         part = next(item for item in V1Store(path).partitions() if not isinstance(item, Problem))
         assert not isinstance(part, Failure)
         again = pickle.loads(pickle.dumps(part.part([1, 3])))  # noqa: S301 - made right here
-        assert [item.entry.file_path for item in again.read({})] == ["1.rs", "3.rs"]
+        assert [item.entry.file_path for item in again.read()] == ["1.rs", "3.rs"]
 
     def test_survey_samples_and_measures_results_uncompressed(self, path: Path) -> None:
         rows = (
@@ -194,7 +194,7 @@ class TestEntries:
         survey = V1Store(make_v1(path, *rows)).survey()
         assert survey.total == 50
         assert 3000 < survey.mean_size < 4000
-        read = [item for part in survey.samples for item in part.read({})]
+        read = [item for part in survey.samples for item in part.read()]
         assert len(read) == 50
 
 
@@ -449,7 +449,7 @@ class TestStaysAsItIs:
         make_v1(path, *rows, journal="wal")
         part = next(item for item in V1Store(path).partitions() if not isinstance(item, Problem))
         assert not isinstance(part, Failure)
-        reading = part.read({})
+        reading = part.read()
         assert isinstance(next(reading), Found)
         with closing(apsw.Connection(str(path))) as rust:
             rust.execute("DELETE FROM cache_entries")
@@ -506,10 +506,12 @@ class TestRunAgain:
     def test_row_that_is_known_is_not_decompressed(self, path: Path) -> None:
         found = only(make_v1(path, row_of()))
         assert found.stamp is not None
-        known = {"src_lib_rs.json": [found.stamp]}
-        assert [type(item) for item in items_of(path, known)][-1] is Unchanged
+        *_, part = V1Store(path).partitions()
+        assert not isinstance(part, Failure | Problem)
+        assert part.look([[1, found.stamp]]) == Look((0,), found.size)
+        assert part.look([[1]]) == part.look([None]) == Look()
         change(path, "UPDATE cache_entries SET created_at = '2026-02-04 03:13:55'")
-        assert [type(item) for item in items_of(path, known)][-1] is Found
+        assert part.look([[found.stamp]]) == Look()
 
 
 class TestWhatItIs:

@@ -203,7 +203,7 @@ def all_found(path: Path) -> list[Found]:
     for part in V1Store(path).partitions():
         assert not isinstance(part, Failure)
         if not isinstance(part, Problem):
-            for item in part.read({}):
+            for item in part.read():
                 assert isinstance(item, Found)
                 found.append(item)
     return found

@@ -215,7 +215,7 @@ def test_every_file_can_be_had_back_to_the_byte(
     with destination.finder() as finder:
         for partition in source.partitions():
             assert isinstance(partition, JsonPartition)
-            for item in partition.read({}):
+            for item in partition.read():
                 if not isinstance(item, Found):
                     continue
                 found = finder.find(partition.folder, item.entry)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rustassistant.errors import DamagedError, WorkerDiedError
-from rustassistant.stores.base import Folder, Known, Partition, Repository
+from rustassistant.stores.base import Folder, Look, Partition, Repository, Stamps
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.flow import Answer, Submit, answers
 from rustassistant.transfer.workers import InlineExecutor
 
 FOLDER = Folder(Repository("/home/dev/project"), "docs", "local")
-Item = Partition | Failure | Problem
+Item = Partition | Answer | Failure | Problem
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,13 @@ class Names:
     folder: Folder = FOLDER
     label: str = "/cache/docs"
 
-    def read(self, known: Known) -> Iterator[Failure]:
+    def place(self, position: int) -> str:
+        return f"{self.label}/{self.names[position]}"
+
+    def look(self, known: Stamps) -> Look:
+        raise NotImplementedError
+
+    def read(self) -> Iterator[Failure]:
         raise NotImplementedError
 
     def part(self, positions: Sequence[int]) -> Names:
@@ -113,6 +119,7 @@ def test_failures_and_problems_keep_their_place_in_the_listing(window: int) -> N
         Names(("a",)),
         Failure("/cache/docs/link.json", "docs", "a symbolic link"),
         Names(("b",)),
+        Answer(Names(("ready",)), b"ready"),
         Names(("c",)),
         Problem("/cache/docs", "2 files"),
         Failure("/cache/todos", "todos", "cannot be listed"),

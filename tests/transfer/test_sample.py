@@ -38,7 +38,7 @@ def drawn(store: Source, sample: Sample) -> set[tuple[str, str, str]]:
         (item.entry.repository, item.entry.cache_type, item.entry.file_path)
         for partition in sampled.partitions()
         if not isinstance(partition, Failure | Problem)
-        for item in partition.read({})
+        for item in partition.read()
         if isinstance(item, Found)
     ]
     assert len(found) == len(set(found)) == total

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def test_calls_run_in_other_processes() -> None:
     assert first == second != os.getpid()
 
 
+def test_workers_start_as_they_are_needed() -> None:
+    before = children()
+    with WorkerPool(3) as pool:
+        assert not children() - before
+        pids = {pool.submit(os.getpid).result(LIMIT) for _ in range(20)}
+        assert children() - before == pids, "one is enough for call after call"
+        assert len(pids) == 1
+
+
 def test_workers_work_at_the_same_time(tmp_path: Path) -> None:
     # Each end of a FIFO waits in open() until the other is there too.
     fifo = tmp_path / "fifo"
@@ -106,6 +116,56 @@ def test_workers_find_the_modules_that_their_parent_finds(
     module = importable(tmp_path, monkeypatch, "only_here", "def answer():\n    return 42\n")
     with WorkerPool(1) as pool:
         assert pool.submit(module.answer).result(LIMIT) == 42
+
+
+def test_what_is_called_again_and_again_is_sent_to_a_worker_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importable(
+        tmp_path,
+        monkeypatch,
+        "counted",
+        "made = 0\n"
+        "def make(name):\n"
+        "    global made\n"
+        "    made += 1\n"
+        "    return Counted(name)\n"
+        "class Counted:\n"
+        "    def __init__(self, name):\n"
+        "        self.name = name\n"
+        "    def __reduce__(self):\n"
+        "        return make, (self.name,)\n"
+        "    def __call__(self):\n"
+        "        return made\n",
+    )
+    first, second = module.Counted("first"), module.Counted("second")
+    with WorkerPool(1) as pool:
+        calls = [pool.submit(one) for one in (first, first, first, second, second, first)]
+        assert [call.result(LIMIT) for call in calls] == [1, 1, 1, 2, 2, 3]
+
+
+def test_calls_of_several_functions_are_not_mixed_up_where_workers_die() -> None:
+    with WorkerPool(2) as pool:
+        powers = [partial(pow, base) for base in (2, 3)]
+        calls = []
+        for number in range(40):
+            if number % 10 == 5:
+                pool.submit(exec, KILL_YOURSELF)
+            calls.append(pool.submit(powers[number // 4 % 2], number))
+        for number, call in enumerate(calls):
+            assert call.result(LIMIT) == (2, 3)[number // 4 % 2] ** number
+
+
+def test_what_cannot_be_called_in_a_worker_fails_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importable(tmp_path, monkeypatch, "gone", "def answer():\n    return 42\n")
+    (tmp_path / "gone.py").unlink()
+    with WorkerPool(1) as pool:
+        assert pool.submit(abs, -1).result(LIMIT) == 1
+        for _ in range(2):
+            assert "gone" in str(pool.submit(module.answer).exception(LIMIT))
+        assert pool.submit(abs, -1).result(LIMIT) == 1
 
 
 # --- Exceptions.

@@ -54,6 +54,9 @@ class Folder(msgspec.Struct, frozen=True):
 Known = Mapping[str, Collection[int]]
 """What a destination has seen of a folder: the stamps under which each file name was read."""
 
+Stamps = Sequence[Collection[int] | None]
+"""The same of a partition, in the order of its names; None for those never seen."""
+
 
 class Found(NamedTuple):
     """An entry read from a store. ``name`` and ``stamp`` as in `Record`; ``size`` in bytes."""
@@ -66,11 +69,14 @@ class Found(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Unchanged(NamedTuple):
-    """A file that is, by its stamp, as it was when last read. It was not read again."""
+class Look(NamedTuple):
+    """Which entries of a partition are, by their stamps, as they were when last read.
 
-    path: str
-    size: int
+    ``unchanged`` are their positions, in order; ``size`` is the bytes that all of them take.
+    """
+
+    unchanged: Sequence[int] = ()
+    size: int = 0
 
 
 class Partition(Protocol):
@@ -88,8 +94,14 @@ class Partition(Protocol):
     def label(self) -> str:
         """For people: where in the store it is."""
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each entry, in the order of ``names``; skip those whose stamp is the known one."""
+    def place(self, position: int) -> str:
+        """For people: where the entry at that position of ``names`` is."""
+
+    def look(self, known: Stamps) -> Look:
+        """Tell which entries have a known stamp. What that can't be told of is not among them."""
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each entry, in the order of ``names``."""
 
     def part(self, positions: Sequence[int]) -> Partition:
         """The entries at some positions of ``names`` only."""

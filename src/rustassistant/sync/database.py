@@ -133,7 +133,7 @@ class DatabaseSide:
                 tuple(map(os.fsdecode, some)),
                 copied,
             )
-            for name, found in zip(some, partition.read({}), strict=True):
+            for name, found in zip(some, partition.read(), strict=True):
                 if isinstance(found, Found | Failure):
                     yield name, found
 

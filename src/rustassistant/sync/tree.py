@@ -117,7 +117,7 @@ class TreeSide:
         """Read files of one directory."""
         wanted = tuple(map(os.fsdecode, names))
         partition = JsonPartition(container.folder, os.fsdecode(container.path), wanted)
-        for name, found in zip(wanted, partition.read({}), strict=True):
+        for name, found in zip(wanted, partition.read(), strict=True):
             if isinstance(found, Found | Failure):  # without stamps, nothing is unchanged
                 yield os.fsencode(name), found
 

@@ -145,7 +145,7 @@ class TreeListing:
         for start in range(0, len(changed), _BATCH):
             some = tuple(changed[start : start + _BATCH])
             items = []
-            for name, found in zip(some, JsonPartition(folder, path, some).read({}), strict=True):
+            for name, found in zip(some, JsonPartition(folder, path, some).read(), strict=True):
                 if isinstance(found, Failure):
                     if _is_gone(os.path.join(path, name)):
                         gone.add(os.fsencode(name))

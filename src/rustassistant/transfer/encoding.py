@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from rustassistant.codec import Dictionary, Encoder, Record
-from rustassistant.stores.base import Found, Known, Partition, Unchanged
+from rustassistant.stores.base import Partition
 from rustassistant.stores.outcomes import Failure, Outcome
 from rustassistant.transfer.selection import ALL, Selection
 
@@ -23,7 +23,7 @@ class Terms(msgspec.Struct):
 
 
 class Batch(msgspec.Struct, array_like=True):
-    """What a worker makes of a partition, as it travels back: quick to pack, small.
+    """What became of a partition, as it travels back from a worker: quick to pack, small.
 
     ``paths`` are those of ``records``, and ``others`` what was left out and why, if that is to be
     told; ``size`` is the bytes that all of it takes in the source.
@@ -39,7 +39,7 @@ class Batch(msgspec.Struct, array_like=True):
     size: int = 0
 
 
-_pack: Final = msgspec.msgpack.Encoder().encode
+pack_batch: Final = msgspec.msgpack.Encoder().encode
 unpack_batch: Final = msgspec.msgpack.Decoder(Batch).decode
 
 
@@ -50,28 +50,24 @@ def _terms(packed: bytes) -> tuple[Terms, Encoder]:
     return terms, Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
-def encode_partition(packed_terms: bytes, partition: Partition, known: Known) -> bytes:
+def encode_partition(packed_terms: bytes, partition: Partition) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _terms(packed_terms)
     admits = terms.selection.admits if terms.selection.reads_entries else None
     encode = encoder.encode
     batch = Batch([], [], [], [], [])
-    for item in partition.read(known):
+    for item in partition.read():
         if isinstance(item, Failure):
             batch.failures.append(item)
             continue
         batch.size += item.size
-        if isinstance(item, Found) and (admits is None or admits(item.entry)):
+        if admits is None or admits(item.entry):
             batch.records.append(encode(item.entry, name=item.name, stamp=item.stamp))
             batch.problems.extend((item.path, note) for note in item.notes)
             if terms.names_paths:
                 batch.paths.append(item.path)
             continue
-        outcome = Outcome.UNCHANGED if isinstance(item, Unchanged) else Outcome.FILTERED
-        if outcome is Outcome.UNCHANGED:
-            batch.unchanged += 1
-        else:
-            batch.filtered += 1
+        batch.filtered += 1
         if terms.names_paths:
-            batch.others.append((item.path, outcome))
-    return _pack(batch)
+            batch.others.append((item.path, Outcome.FILTERED))
+    return pack_batch(batch)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -14,16 +15,15 @@ from rustassistant.errors import InterruptedRunError
 from rustassistant.stores.base import (
     Destination,
     Folder,
-    Known,
     Partition,
     Source,
     Writer,
-    printable,
 )
 from rustassistant.stores.outcomes import Failure, Outcome, Problem
 from rustassistant.transfer.audit import DONE, INTERRUPTED, Audit
 from rustassistant.transfer.encoding import Batch, Terms, encode_partition, unpack_batch
 from rustassistant.transfer.flow import Answer, answers
+from rustassistant.transfer.looking import Looking
 from rustassistant.transfer.plan import Options, check_room, choose_dictionaries, executor_for
 from rustassistant.transfer.report import (
     Cancelled,
@@ -79,7 +79,6 @@ class _Run:
         self._total = 0
         self._uncommitted = 0
         self._committed_at = time.monotonic()
-        self._known: tuple[Folder, Known] | None = None
         places = options.sources or (source.info().location,)
         self._audit = Audit(options.command, options.said, json.dumps(places))
 
@@ -90,9 +89,10 @@ class _Run:
         self._total = survey.total
         self._destination.check_writable()
         check_room(survey, self._destination)
+        all_is_read = options.distrusts_stamps or not self._destination.info().size
         with self._destination.writer(options.rules) as writer:
-            # The workers start up while this process trains dictionaries.
-            executor, window = executor_for(options, survey.total)
+            # Workers that are sure to be needed start while this process trains dictionaries.
+            executor, window = executor_for(options, survey.total, at_once=all_is_read)
             try:
                 dictionaries = choose_dictionaries(survey, writer, options)
                 terms = Terms(
@@ -119,14 +119,15 @@ class _Run:
         self, writer: Writer, terms: bytes, executor: Executor, window: int, cancelled: Cancelled
     ) -> bool:
         """Move everything; False if that was ``cancelled``."""
+        encode = partial(encode_partition, terms)  # dictionaries and all go to each worker once
 
         def submit(executor: Executor, partition: Partition) -> Future[bytes]:
-            known = self._known_names(writer, partition)
-            return executor.submit(encode_partition, terms, partition, known)
+            return executor.submit(encode, partition)
 
-        partitions = self._source.partitions()
-        meant = filter(self._is_meant, partitions)
-        for item in answers(meant, executor=executor, window=window, submit=submit):
+        meant = filter(self._is_meant, self._source.partitions())
+        looking = Looking(writer, names_paths=self._entry_told is not None)
+        items = meant if self._options.distrusts_stamps else looking.sort_out(meant)
+        for item in answers(items, executor=executor, window=window, submit=submit):
             if isinstance(item, Failure):
                 self._fail(item)
                 self._tell(item.path)
@@ -134,7 +135,7 @@ class _Run:
                 self._report.add_problem(item)
             else:
                 self._put(writer, item)
-                self._tell(f"{item.partition.label}/{printable(item.partition.names[-1])}")
+                self._tell(item.partition)
             if cancelled():
                 return False
         return True
@@ -146,8 +147,9 @@ class _Run:
         if self._options.selection.admits_folder(item.folder):
             return True
         self._report.filtered += len(item.names)
-        for name in item.names:
-            self._tell_entry(f"{item.label}/{printable(name)}", item.folder, Outcome.FILTERED)
+        if self._entry_told is not None:
+            for position in range(len(item.names)):
+                self._tell_entry(item.place(position), item.folder, Outcome.FILTERED)
         return False
 
     def _put(self, writer: Writer, answer: Answer) -> None:
@@ -192,21 +194,11 @@ class _Run:
         if self._entry_told is not None:
             self._entry_told(path, folder.cache_type, outcome, "")
 
-    def _tell(self, current: str) -> None:
+    def _tell(self, at: str | Partition) -> None:
+        """Report how far it is: at a place, or through a partition."""
         if self._progress is not None:
+            current = at if isinstance(at, str) else at.place(len(at.names) - 1)
             report = self._report
             done, migrated = report.found, report.outcomes.migrated
             total = max(self._total, done)
             self._progress(Progress(total, done, migrated, report.failed, current))
-
-    def _known_names(self, writer: Writer, partition: Partition) -> Mapping[str, Sequence[int]]:
-        """Of what the destination has seen of the folder, that which concerns this partition."""
-        if self._options.distrusts_stamps:
-            return {}
-        folder = partition.folder
-        if self._known is None or self._known[0] != folder:
-            self._known = (folder, writer.known(folder))
-        known = self._known[1]
-        if not known:
-            return {}
-        return {name: tuple(known[name]) for name in partition.names if name in known}

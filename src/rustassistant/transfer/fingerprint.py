@@ -21,7 +21,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 def digest_partition(partition: Partition) -> bytes:
     """A worker's task: the state of the digest over a partition, what can't be read included."""
     digest = Digest()
-    for item in partition.read({}):
+    for item in partition.read():
         if isinstance(item, Found):
             digest.add(partition.folder.repository, item.entry)
         elif isinstance(item, Failure):

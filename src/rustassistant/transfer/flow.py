@@ -12,14 +12,14 @@ from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
 from rustassistant.errors import WorkerDiedError
-from rustassistant.stores.base import Partition, printable
+from rustassistant.stores.base import Partition
 from rustassistant.stores.outcomes import Failure, Problem
 
 Submit = Callable[[Executor, Partition], "Future[bytes]"]
 
 
 class Answer(NamedTuple):
-    """What a worker made of a partition."""
+    """What was made of a partition, by a worker or without one."""
 
     partition: Partition
     message: bytes
@@ -32,7 +32,7 @@ class _Pending(NamedTuple):
 
 
 def answers(
-    items: Iterable[Partition | Failure | Problem],
+    items: Iterable[Partition | Answer | Failure | Problem],
     *,
     executor: Executor,
     window: int,
@@ -44,9 +44,9 @@ def answers(
     workers. That is tried once more, as it may have been chance, and is then a failure like any
     other.
     """
-    pending: deque[_Pending | Failure | Problem] = deque()
+    pending: deque[_Pending | Answer | Failure | Problem] = deque()
     for item in items:
-        if isinstance(item, Failure | Problem):
+        if isinstance(item, Answer | Failure | Problem):
             pending.append(item)
         else:
             pending.append(_Pending(item, submit(executor, item)))
@@ -57,7 +57,7 @@ def answers(
 
 
 def _next(
-    pending: deque[_Pending | Failure | Problem], executor: Executor, submit: Submit
+    pending: deque[_Pending | Answer | Failure | Problem], executor: Executor, submit: Submit
 ) -> Iterator[Answer | Failure | Problem]:
     item = pending.popleft()
     if not isinstance(item, _Pending):
@@ -68,7 +68,7 @@ def _next(
         yield Answer(partition, item.future.result())
     except WorkerDiedError as error:
         if item.again:
-            path = f"{partition.label}/{printable(partition.names[0])}"
+            path = partition.place(0)
             reason = f"{error.message} each time it was read; it may need more memory than there is"
             yield Failure(path, partition.folder.cache_type, reason)
             return

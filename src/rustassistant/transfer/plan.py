@@ -69,14 +69,20 @@ def check_jobs(jobs: int | None) -> int | None:
     return jobs
 
 
-def executor_for(options: Options, total: int) -> tuple[Executor, int]:
-    """Something to run partitions in, and how many of them to keep under way at once."""
+def executor_for(options: Options, total: int, *, at_once: bool = False) -> tuple[Executor, int]:
+    """Something to run partitions in, and how many of them to keep under way at once.
+
+    Workers start when they are needed, or ``at_once``.
+    """
     jobs = options.jobs
     if jobs is None:
         jobs = 1 if total < _POOL_PAYS_FROM else _available_cpus()
     if jobs <= 1:
         return InlineExecutor(), 1
-    return WorkerPool(jobs), 2 * jobs + 1
+    pool = WorkerPool(jobs)
+    if at_once:
+        pool.start()
+    return pool, 2 * jobs + 1
 
 
 def _available_cpus() -> int:
@@ -130,7 +136,7 @@ def _sample_results(survey: Survey, wanted: dict[str, int]) -> dict[str, list[by
     samples: defaultdict[str, list[bytes]] = defaultdict(list)
     for partition in survey.samples:
         if partition.folder.cache_type in wanted:
-            for item in partition.read({}):
+            for item in partition.read():
                 if isinstance(item, Found):
                     samples[item.entry.cache_type].append(item.entry.result[:_SAMPLE_BYTES])
     return samples

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from rustassistant.errors import DamagedError
-from rustassistant.stores.base import Partition, Source, StoreInfo, Survey, Tree, printable
+from rustassistant.stores.base import Partition, Source, StoreInfo, Survey, Tree
 from rustassistant.stores.outcomes import Failure, Problem
 
 
@@ -83,8 +83,8 @@ class Only:
                 continue
             positions = [
                 position
-                for position, name in enumerate(item.names)
-                if f"{item.label}/{printable(name)}" in self._paths
+                for position in range(len(item.names))
+                if item.place(position) in self._paths
             ]
             if positions:
                 yield item.part(positions)

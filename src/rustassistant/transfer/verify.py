@@ -106,7 +106,7 @@ def compare_partition(
     with finder, finder.snapshot():
         outcome.meta = _difference_of_meta(finder, folder.repository)
         look = _look(finder, folder)
-        for item in partition.read({}):
+        for item in partition.read():
             if isinstance(item, Found):
                 if selection is not None and not selection.admits(item.entry):
                     outcome.filtered += 1

@@ -8,6 +8,7 @@ parent: whatever kills the parent, the pipe closes and the workers end with it.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import queue
@@ -19,7 +20,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from typing import IO, Any, Final, ParamSpec, TypeVar
+from functools import lru_cache
+from typing import IO, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from rustassistant.errors import (
     RustAssistantError,
@@ -50,33 +52,57 @@ class InlineExecutor(Executor):
         return future
 
 
-class WorkerPool(Executor):
-    """A fixed number of worker processes, one thread each to feed it.
+class _Call(NamedTuple):
+    """What a worker is to do, pickled; ``function`` is the same object for as long as it is one."""
 
+    future: Future[Any]
+    function: bytes
+    arguments: bytes
+
+
+class WorkerPool(Executor):
+    """So many worker processes at most, started as calls need them; one thread each to feed it.
+
+    What is called is sent to a worker once for as long as it is the same object, however often it
+    is called: a `functools.partial` may hold much that all calls share, and must not change.
     A worker that dies fails the one call it was working on with WorkerDiedError, and another is
     started in its place. Where none can be started, every call fails with
     WorkersUnavailableError.
     """
 
     def __init__(self, workers: int) -> None:
-        self._calls: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._function: tuple[object, bytes] = (None, b"")
         self._closing = threading.Lock()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._feed, name=f"worker-{number}", daemon=True)
-            for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._most = workers
+        self._idle = threading.Semaphore(0)
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start all workers now, for calls that are sure to come."""
+        with self._closing:
+            while len(self._threads) < self._most and not self._closed:
+                self._add_worker()
+
+    def _add_worker(self) -> None:
+        name = f"worker-{len(self._threads)}"
+        thread = threading.Thread(target=self._feed, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a call for the next free worker. All of it must be picklable."""
-        request = pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)
+        arguments = pickle.dumps((args, kwargs), pickle.HIGHEST_PROTOCOL)
         future: Future[_T] = Future()
         with self._closing:
             if self._closed:
                 raise RuntimeError("the pool has been shut down")
-            self._calls.put((future, request))
+            if fn is not self._function[0]:
+                self._function = (fn, pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
+            self._calls.put(_Call(future, self._function[1], arguments))
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                self._add_worker()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -98,31 +124,30 @@ class WorkerPool(Executor):
             except queue.Empty:
                 return
             if call is not None:
-                call[0].cancel()
+                call.future.cancel()
 
     def _feed(self) -> None:
-        worker = _start()
+        worker: _Worker | WorkersUnavailableError | None = _start()
+        value: Any
         while (call := self._calls.get()) is not None:
-            future, request = call
-            if not future.set_running_or_notify_cancel():
+            if not call.future.set_running_or_notify_cancel():
+                self._idle.release()
                 continue
-            if isinstance(worker, WorkersUnavailableError):
-                future.set_exception(worker)
-                continue
-            try:
-                succeeded, value = worker.call(request)
-            except (OSError, EOFError):
-                status = worker.stop()
-                future.set_exception(WorkerDiedError(f"a worker died ({_how(status)})"))
-                worker = _start()
-                continue
-            except Exception as error:  # an answer that can't be rebuilt here
-                future.set_exception(error)
-                continue
+            worker = worker or _start()
+            succeeded, value = False, worker
+            if isinstance(worker, _Worker):
+                try:
+                    succeeded, value = worker.call(call.function, call.arguments)
+                except (OSError, EOFError):
+                    value = WorkerDiedError(f"a worker died ({_how(worker.stop())})")
+                    worker = None
+                except Exception as error:  # an answer that can't be rebuilt here
+                    value = error
+            self._idle.release()  # before anybody waits no longer, and comes with another call
             if succeeded:
-                future.set_result(value)
+                call.future.set_result(value)
             else:
-                future.set_exception(value)
+                call.future.set_exception(value)
         if isinstance(worker, _Worker):
             worker.stop()
 
@@ -164,14 +189,18 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             process_group=0,
         )
+        self._function = b""
 
     def is_ready(self) -> bool:
         """Wait until it has started; False if it never will."""
         return self._pipe(self._process.stdout).read(len(_READY)) == _READY
 
-    def call(self, request: bytes) -> tuple[bool, Any]:
+    def call(self, function: bytes, arguments: bytes) -> tuple[bool, Any]:
         """Send a call, wait for its answer. Raises OSError or EOFError if the worker is gone."""
-        _send(self._pipe(self._process.stdin), request)
+        stdin = self._pipe(self._process.stdin)
+        _send(stdin, b"" if function is self._function else function)
+        self._function = function
+        _send(stdin, arguments)
         message = _receive(self._pipe(self._process.stdout))
         answer: tuple[bool, Any] = pickle.loads(message)  # noqa: S301 - from our own child
         return answer
@@ -208,6 +237,7 @@ def _receive(pipe: IO[bytes]) -> bytes:
 
 def serve() -> None:
     """A worker's whole life: answer calls until the parent closes the pipe or is gone."""
+    gc.set_threshold(50_000, 20, 20)  # as in the command itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
@@ -217,18 +247,27 @@ def serve() -> None:
     try:
         answers.write(_READY)
         answers.flush()
+        function = b""
         while True:
-            _send(answers, _answer(_receive(calls)))
+            function = _receive(calls) or function  # nothing: the one of the call before
+            _send(answers, _answer(function, _receive(calls)))
     except EOFError:
         return
     except BrokenPipeError:
         os._exit(0)  # from 3.13 on, Python complains of what cannot be flushed at exit
 
 
-def _answer(request: bytes) -> bytes:
+@lru_cache(maxsize=1)
+def _unpacked(function: bytes) -> Callable[..., Any]:
+    unpacked: Callable[..., Any] = pickle.loads(function)  # noqa: S301 - from our own parent
+    return unpacked
+
+
+def _answer(function: bytes, arguments: bytes) -> bytes:
     try:
-        fn, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
-        return pickle.dumps((True, fn(*args, **kwargs)), pickle.HIGHEST_PROTOCOL)
+        args, kwargs = pickle.loads(arguments)  # noqa: S301 - from our own parent
+        value = _unpacked(function)(*args, **kwargs)
+        return pickle.dumps((True, value), pickle.HIGHEST_PROTOCOL)
     except MemoryError:
         return _packed(WorkerDiedError("a worker ran out of memory"))
     except Exception as error:

@@ -31,11 +31,11 @@ from rustassistant.errors import (
 from rustassistant.stores.base import (
     Folder,
     Found,
-    Known,
+    Look,
     Partition,
+    Stamps,
     Survey,
     Tree,
-    Unchanged,
     printable,
 )
 from rustassistant.stores.interchange.line import entry_in, folder_in, line_of
@@ -196,7 +196,15 @@ class LinesPartition(msgspec.Struct, frozen=True):
             lines=tuple(self.lines[position] for position in positions),
         )
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
+    def place(self, position: int) -> str:
+        """The file and the line."""
+        return f"{self.label}/{_name(self.numbers[position])}"
+
+    def look(self, known: Stamps) -> Look:
+        """Lines have no stamps."""
+        return Look()
+
+    def read(self) -> Iterator[Found | Failure]:
         """Read each line."""
         for number, text in zip(self.numbers, self.lines, strict=True):
             try:

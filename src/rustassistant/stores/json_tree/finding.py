@@ -98,7 +98,7 @@ class TreeFinder:
             for item in partitions:
                 if isinstance(item, Failure | Problem):
                     continue
-                for found in item.read({}):
+                for found in item.read():
                     if isinstance(found, Found):
                         yield found.entry
         except (NotFoundError, NotACacheError):

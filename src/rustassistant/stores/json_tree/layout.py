@@ -27,6 +27,7 @@ from rustassistant.entry import CacheType
 from rustassistant.errors import NotACacheError, NotFoundError, SourceUnreadableError
 from rustassistant.stores.base import Folder, Repository, printable
 from rustassistant.stores.json_tree.meta import META_NAME, read_exported, read_repository
+from rustassistant.stores.json_tree.scanning import SUFFIX, Scanned, scan
 from rustassistant.stores.outcomes import Failure, Problem
 
 LOCAL_DIRECTORY: Final = ".rustassistant"
@@ -37,7 +38,6 @@ UNFINISHED: Final = ".export-unfinished"
 _HASH8: Final = re.compile(r"[0-9a-f]{8}")
 _BACKUP: Final = re.compile(r"\.backup(-\d{4}-\d\d-\d\dT\d{6}(-\d+)?)?(\.partial-\w+)?", re.ASCII)
 _TYPES: Final = frozenset(CacheType)
-_SUFFIX: Final = ".json"
 
 
 class Listing(NamedTuple):
@@ -49,6 +49,8 @@ class Listing(NamedTuple):
 
 
 _Walk = Iterator[Listing | Failure | Problem]
+Scan = Callable[[str], Scanned]
+"""How a directory is listed: `scan`, or one that remembers."""
 
 
 class _Contents(NamedTuple):
@@ -58,9 +60,10 @@ class _Contents(NamedTuple):
     names: list[str]
 
 
-def walk(root: str) -> _Walk:
+def walk(root: str, scan: Scan = scan) -> _Walk:
     """List a tree, one folder after the other, in a fixed order.
 
+    ``scan`` lists each directory in which entries lie.
     Raises NotFoundError, SourceUnreadableError or NotACacheError if there is nothing to list.
     """
     root = _resolved(os.path.abspath(root))
@@ -68,7 +71,7 @@ def walk(root: str) -> _Walk:
     try:
         for recognizes, lists in PLACES:
             if recognizes(root):
-                return lists(root)
+                return lists(root, scan)
     except OSError as error:  # it could be listed a moment ago
         raise _unreadable(root, error) from None
     raise NotACacheError(f"{printable(root)} holds no RustAssistant cache")
@@ -77,7 +80,7 @@ def walk(root: str) -> _Walk:
 def walk_part(root: str, name: str) -> _Walk:
     """What `walk` gives of one directory right below the root of a tree of many repositories."""
     for kept in (yield from _without_backups(root, [name])):
-        yield from _repository_directory(os.path.join(root, kept))
+        yield from _repository_directory(os.path.join(root, kept), scan)
 
 
 def _resolved(root: str) -> str:
@@ -195,22 +198,22 @@ def _subdirectories(path: str) -> list[str]:
 
 def _holds_json(path: str) -> bool:
     try:
-        return any(name.endswith(_SUFFIX) for name in os.listdir(path))
+        return any(name.endswith(SUFFIX) for name in os.listdir(path))
     except OSError:
         return False
 
 
-def _repository(root: str) -> _Walk:
+def _repository(root: str, scan: Scan) -> _Walk:
     """A repository's own cache, and those of others if somebody works in a central root."""
-    yield from _local(os.path.join(root, LOCAL_DIRECTORY))
+    yield from _local(os.path.join(root, LOCAL_DIRECTORY), scan)
     for name in _subdirectories(root):
         path = os.path.join(root, name)
         has_meta = os.path.lexists(os.path.join(path, META_NAME))
         if _HASH8.fullmatch(name) and (has_meta or _holds_types(path)):
-            yield from _repository_directory(path)
+            yield from _repository_directory(path, scan)
 
 
-def _local(dot_directory: str, repository: Repository | None = None) -> _Walk:
+def _local(dot_directory: str, scan: Scan, repository: Repository | None = None) -> _Walk:
     """A ``.rustassistant``: a repository's own, or the home's, which holds the central root too.
 
     What lies beside ``cache`` (README.md, config.toml, cache.json, batches/) is no entry.
@@ -218,10 +221,12 @@ def _local(dot_directory: str, repository: Repository | None = None) -> _Walk:
     cache = os.path.join(dot_directory, "cache")
     if os.path.islink(cache):
         return iter((Failure(printable(cache), "", _LINK),))
-    return _local_cache(cache, dot_directory, repository)
+    return _local_cache(cache, dot_directory, scan, repository)
 
 
-def _local_cache(cache: str, dot_directory: str, repository: Repository | None = None) -> _Walk:
+def _local_cache(
+    cache: str, dot_directory: str, scan: Scan, repository: Repository | None = None
+) -> _Walk:
     try:
         os.lstat(cache)
     except FileNotFoundError:
@@ -229,16 +234,16 @@ def _local_cache(cache: str, dot_directory: str, repository: Repository | None =
     except OSError:
         pass  # listing it says why
     repository = repository or Repository(path=printable(os.path.dirname(dot_directory)))
-    contents = yield from _contents(cache, "", own_files=False)
+    contents = yield from _contents(cache)
     for name in (yield from _without_backups(cache, contents.directories)):
         path = os.path.join(cache, name)
         if name == "repos" and (_is_central_root(path) or not _holds_json(path)):
-            yield from _central(path)
+            yield from _central(path, scan)
         else:
-            yield from _type_directory(Folder(repository, printable(name), "local"), path)
+            yield from _type_directory(Folder(repository, printable(name), "local"), path, scan)
 
 
-def _exported_repositories(root: str) -> _Walk:
+def _exported_repositories(root: str, scan: Scan) -> _Walk:
     """Those of an export in the local layout, and those that were added to it in another."""
     for name in (yield from _without_backups(root, _subdirectories(root))):
         path = os.path.join(root, name)
@@ -246,9 +251,9 @@ def _exported_repositories(root: str) -> _Walk:
             dot_directory = os.path.join(path, LOCAL_DIRECTORY)
             repository, problems = read_exported(dot_directory)
             yield from problems
-            yield from _local(dot_directory, repository)
+            yield from _local(dot_directory, scan, repository)
         elif _is_central(root, name):
-            yield from _repository_directory(path)
+            yield from _repository_directory(path, scan)
         else:
             yield Problem(
                 printable(path),
@@ -257,10 +262,10 @@ def _exported_repositories(root: str) -> _Walk:
             )
 
 
-def _central(root: str) -> _Walk:
-    contents = yield from _contents(root, "", own_files=False)
+def _central(root: str, scan: Scan) -> _Walk:
+    contents = yield from _contents(root)
     for name in (yield from _without_backups(root, contents.directories)):
-        yield from _repository_directory(os.path.join(root, name))
+        yield from _repository_directory(os.path.join(root, name), scan)
 
 
 def _without_backups(path: str, names: list[str]) -> Generator[Problem, None, list[str]]:
@@ -289,26 +294,30 @@ def is_backup(name: str) -> bool:
     return _BACKUP.fullmatch(name[max(name.rfind(".backup"), 0) :]) is not None
 
 
-def _repository_directory(path: str) -> _Walk:
+def _repository_directory(path: str, scan: Scan) -> _Walk:
     repository, problems = read_repository(path)
     yield from problems
-    contents = yield from _contents(path, "", own_files=False, expected=META_NAME)
+    contents = yield from _contents(path, expected=META_NAME)
     for name in contents.directories:
         below = os.path.join(path, name)
         if name != "cache":
-            yield from _type_directory(Folder(repository, printable(name), "flat"), below)
+            yield from _type_directory(Folder(repository, printable(name), "flat"), below, scan)
             continue
-        inner = yield from _contents(below, "", own_files=False)
+        inner = yield from _contents(below)
         for cache_type in inner.directories:
             folder = Folder(repository, printable(cache_type), "centralized")
-            yield from _type_directory(folder, os.path.join(below, cache_type))
+            yield from _type_directory(folder, os.path.join(below, cache_type), scan)
 
 
-def _type_directory(folder: Folder, path: str) -> _Walk:
+def _whole_repository(cache: str, scan: Scan) -> _Walk:
+    return _repository_directory(os.path.dirname(cache), scan)
+
+
+def _type_directory(folder: Folder, path: str, scan: Scan) -> _Walk:
     pending = [(folder, path)]  # however deep they lie in each other
     while pending:
         folder, path = pending.pop()
-        contents = yield from _contents(path, folder.cache_type, own_files=True)
+        contents = yield from _contents(path, folder.cache_type, scan)
         if contents.names:
             yield Listing(folder, path, contents.names)
         for name in reversed(contents.directories):
@@ -323,64 +332,59 @@ _LINK: Final = (
 
 
 def _contents(
-    path: str, cache_type: str, *, own_files: bool, expected: str | None = None
+    path: str, cache_type: str = "", scan: Scan | None = None, *, expected: str | None = None
 ) -> Generator[Failure | Problem, None, _Contents]:
-    """Sort out one directory. ``own_files`` says whether entries may lie right in it; a file of
-    the name ``expected`` is somebody else's to read."""
-    contents = _Contents([], [])
+    """Sort out one directory. With ``scan``, entries may lie right in it; a file of the name
+    ``expected`` is somebody else's to read."""
+    try:
+        names, rest = _scan_all(path) if scan is None else scan(path)
+    except OSError as error:
+        reason = f"the directory cannot be listed: {error.strerror}"
+        yield Failure(printable(path), cache_type, reason)
+        return _Contents([], [])
+    contents = _Contents([], names)
     others = 0
-    for entry in (yield from _scan(path, cache_type)):
-        name = entry.name
+    for entry in rest:
         if entry.is_dir(follow_symlinks=False):
-            contents.directories.append(name)
-        elif name == expected:
+            contents.directories.append(entry.name)
+        elif entry.name == expected:
             continue
-        elif name.endswith(_SUFFIX):
-            reason = _why_no_entry(entry, own_files=own_files)
-            if reason:
-                yield Failure(printable(entry.path), cache_type, reason)
-            else:
-                contents.names.append(name)
+        elif entry.name.endswith(SUFFIX):
+            yield Failure(printable(entry.path), cache_type, _why_no_entry(entry))
         elif entry.is_symlink() and not os.path.isfile(entry.path):
             yield Failure(printable(entry.path), cache_type, _LINK)
         else:
             others += 1
-    if others and own_files:
+    if others and scan is not None:
         what = "file there does" if others == 1 else "files there do"
         yield Problem(printable(path), f"{others} {what} not end in .json: left alone")
     return contents
 
 
-def _scan(path: str, cache_type: str) -> Generator[Failure, None, list[os.DirEntry[str]]]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        reason = f"the directory cannot be listed: {error.strerror}"
-        yield Failure(printable(path), cache_type, reason)
-        return []
+def _scan_all(path: str) -> Scanned:
+    """List a directory in which no entries lie, but what holds them."""
+    with os.scandir(path) as entries:
+        return Scanned([], sorted(entries, key=lambda entry: entry.name))
 
 
-def _why_no_entry(entry: os.DirEntry[str], *, own_files: bool) -> str:
+def _why_no_entry(entry: os.DirEntry[str]) -> str:
     if entry.is_symlink():
         return _LINK
     if not entry.is_file(follow_symlinks=False):
         return "not a regular file"
-    if not own_files:
-        return "lies outside every type directory, so what it is can't be told; move it into one"
-    return ""
+    return "lies outside every type directory, so what it is can't be told; move it into one"
 
 
-PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str], _Walk]], ...]] = (
+PLACES: Final[tuple[tuple[Callable[[str], bool], Callable[[str, Scan], _Walk]], ...]] = (
     (holds_local_cache, _repository),
     (_is_dot_directory, _local),
-    (_is_local_cache, lambda root: _local_cache(root, os.path.dirname(root))),
-    (_is_cache_of_a_repository, lambda root: _repository_directory(os.path.dirname(root))),
+    (_is_local_cache, lambda root, scan: _local_cache(root, os.path.dirname(root), scan)),
+    (_is_cache_of_a_repository, _whole_repository),
     (_holds_types, _repository_directory),
     (_holds_exported_repositories, _exported_repositories),
     (_is_central_root, _central),
     (_is_repository_directory, _repository_directory),
     (_is_flat_without_meta, _repository_directory),
-    (_is_empty, lambda _: iter(())),
+    (_is_empty, lambda _root, _scan: iter(())),
 )
 """What a source may be, and how each is listed; the first that fits is meant."""

@@ -12,7 +12,7 @@ from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.errors import EntryError
 
 _ATTEMPTS: Final = 3
-_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """A link is refused where it stands, and opening a FIFO does not wait for its other end."""
 
 COARSE_CLOCK_NS: Final = 2 * 10**9
@@ -36,7 +36,7 @@ def read_file(path: str, *, directory: int | None = None, now: int | None = None
     1970, no later than the first read. Raises EntryError, saying why, if it can't be read.
     """
     try:
-        descriptor = os.open(path, _FLAGS, dir_fd=directory)
+        descriptor = os.open(path, READ_FLAGS, dir_fd=directory)
     except OSError as error:
         raise EntryError(_reason(error)) from None
     try:

@@ -18,16 +18,17 @@ from rustassistant.errors import EntryError
 from rustassistant.stores.base import (
     Folder,
     Found,
-    Known,
+    Look,
     Partition,
+    Stamps,
     StoreInfo,
     Survey,
     Tree,
-    Unchanged,
     printable,
 )
 from rustassistant.stores.json_tree.layout import LOCAL_DIRECTORY, Listing, holds_local_cache, walk
-from rustassistant.stores.json_tree.reading import is_fresh, read_file, stamp_of
+from rustassistant.stores.json_tree.reading import READ_FLAGS, is_fresh, read_file, stamp_of
+from rustassistant.stores.json_tree.scanning import Rescan
 from rustassistant.stores.outcomes import Failure, Problem
 
 PARTITION_FILES: Final = 512
@@ -36,6 +37,8 @@ that a dozen of them in flight take a few MiB."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAMPLES_PER_TYPE: Final = 1200
+_ANNOUNCED_BYTES: Final = 64 * 2**10
+"""Of each file at most: all of almost any entry, and of a partition no more than 32 MiB."""
 
 
 class JsonPartition(msgspec.Struct, frozen=True):
@@ -73,8 +76,34 @@ class JsonPartition(msgspec.Struct, frozen=True):
             return None
         return digest.digest()
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each file, unless its stamp is the known one."""
+    def place(self, position: int) -> str:
+        """The file."""
+        return self._path(self.names[position])
+
+    def look(self, known: Stamps) -> Look:
+        """Open none of the files."""
+        unchanged, size = [], 0
+        try:
+            directory = os.open(self.path, _DIRECTORY)
+        except OSError:
+            return Look()  # reading says why
+        try:
+            for position, (name, stamps) in enumerate(zip(self.names, known, strict=True)):
+                if not stamps:
+                    continue
+                try:
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                except OSError:
+                    continue
+                if stamp_of(status) in stamps:
+                    unchanged.append(position)
+                    size += status.st_size
+        finally:
+            os.close(directory)
+        return Look(tuple(unchanged), size)
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each file."""
         now = time.time_ns()
         try:
             directory = os.open(self.path, _DIRECTORY)
@@ -83,14 +112,8 @@ class JsonPartition(msgspec.Struct, frozen=True):
                 yield self._failure(name, f"its directory cannot be read: {error.strerror}")
             return
         try:
+            _announce(self.names, directory)
             for name in self.names:
-                stamps = known.get(name)
-                if stamps is not None:
-                    with suppress(OSError):
-                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                        if stamp_of(status) in stamps:
-                            yield Unchanged(self._path(name), status.st_size)
-                            continue
                 yield self._read_one(name, directory, now)
         finally:
             os.close(directory)
@@ -117,6 +140,23 @@ class JsonPartition(msgspec.Struct, frozen=True):
         return Failure(self._path(name), self.folder.cache_type, reason, size)
 
 
+def _announce(names: Sequence[str], directory: int) -> None:
+    """Have the kernel fetch files that are about to be read.
+
+    From a disk it fetches many at a time, in whatever order suits that; to read one after the other
+    waits for each. Of files that it has in memory already it does nothing.
+    """
+    if len(names) < 2 or not hasattr(os, "posix_fadvise"):
+        return
+    for name in names:
+        with suppress(OSError):  # reading it says why
+            descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
+            try:
+                os.posix_fadvise(descriptor, 0, _ANNOUNCED_BYTES, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
+
+
 def _size(name: str, directory: int) -> int:
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
@@ -130,6 +170,7 @@ class JsonTree:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.abspath(path)
+        self._scan = Rescan()
 
     def info(self) -> StoreInfo:
         """What it is. Its size is not known before it has been read."""
@@ -142,10 +183,11 @@ class JsonTree:
         return Tree(self.path, LOCAL_DIRECTORY if holds_local_cache(self.path) else None)
 
     def survey(self) -> Survey:
-        """Count the files of each type and pick samples, by names alone."""
+        """Count the files of each type and pick samples, by names alone, of which many are kept
+        for `partitions`."""
         files: defaultdict[str, int] = defaultdict(int)
         samples: defaultdict[str, _Sample] = defaultdict(_Sample)
-        for item in walk(self.path):
+        for item in walk(self.path, self._scan.first):
             if isinstance(item, Listing):
                 files[item.folder.cache_type] += len(item.names)
                 samples[item.folder.cache_type].offer(item)
@@ -154,7 +196,7 @@ class JsonTree:
 
     def partitions(self) -> Iterator[Partition | Failure | Problem]:
         """List the tree, one directory's names in memory at a time."""
-        for item in walk(self.path):
+        for item in walk(self.path, self._scan.again):
             if not isinstance(item, Listing):
                 yield item
                 continue

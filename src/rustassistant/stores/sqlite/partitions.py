@@ -13,7 +13,15 @@ import msgspec
 
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, RustAssistantError
-from rustassistant.stores.base import Folder, Found, Known, Repository, Survey, Unchanged, printable
+from rustassistant.stores.base import (
+    Folder,
+    Found,
+    Look,
+    Repository,
+    Stamps,
+    Survey,
+    printable,
+)
 from rustassistant.stores.outcomes import Failure
 from rustassistant.stores.sqlite.connection import open_for_reading
 from rustassistant.stores.sqlite.naming import errors_named
@@ -53,6 +61,8 @@ _READ_COPIES: Final = (
     copy_sql(more=", c.source_name, c.source_stamp, c.id")
     + "WHERE c.id IN (SELECT value FROM json_each(?))"
 )
+
+_STAMPS: Final = "SELECT id, source_stamp FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class _FolderRow(NamedTuple):
@@ -120,21 +130,43 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         """That of the whole database: rows have none of their own."""
         return file_state(self.path)
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each row, unless its stamp is the known one. A damaged one is a failure."""
+    def place(self, position: int) -> str:
+        """The file that lay there."""
+        return self._place(self.names[position])
+
+    def look(self, known: Stamps) -> Look:
+        """Read the stamps of all rows alone."""
+        table = "copies" if self.copied else "entries"
+        try:
+            connection = open_for_reading(self.path)
+            try:
+                with errors_named(self.path):
+                    rows = connection.execute(_STAMPS.format(table=table), (json.dumps(self.rows),))
+                    stamps = dict(checked(rows.fetchall(), list[tuple[int, int | None]]))
+            finally:
+                connection.close()
+        except RustAssistantError:
+            return Look()  # reading says which of them, and why
+        unchanged = tuple(
+            position
+            for position, (row, seen) in enumerate(zip(self.rows, known, strict=True))
+            if seen and stamps.get(row) in seen
+        )
+        return Look(unchanged, len(unchanged) * self.share)
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each row. A damaged one is a failure."""
         try:
             connection = open_for_reading(self.path)
         except RustAssistantError as error:
             yield from (self._failure(name, error.message) for name in self.names)
             return
         try:
-            yield from self._read(connection, known)
+            yield from self._read(connection)
         finally:
             connection.close()
 
-    def _read(
-        self, connection: apsw.Connection, known: Known
-    ) -> Iterator[Found | Unchanged | Failure]:
+    def _read(self, connection: apsw.Connection) -> Iterator[Found | Failure]:
         try:
             with errors_named(self.path):
                 found = self._rows(connection)
@@ -145,7 +177,7 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         for row, name in zip(self.rows, self.names, strict=True):
             try:
                 with errors_named(self.path):
-                    item = self._one(reader, found.get(row), name, known)
+                    item = self._one(reader, found.get(row), name)
             except RustAssistantError as error:
                 item = self._failure(name, error.message)
             yield item
@@ -154,33 +186,31 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         sql = _READ_COPIES if self.copied else _READ_ENTRIES
         return {row[-1]: row for row in connection.execute(sql, (json.dumps(self.rows),))}
 
-    def _one_by_one(self, error: RustAssistantError) -> Iterator[Found | Unchanged | Failure]:
+    def _one_by_one(self, error: RustAssistantError) -> Iterator[Found | Failure]:
         """Each row alone, when reading them together failed: a damaged page is not all pages."""
         if len(self.rows) == 1:
             yield self._failure(self.names[0], error.message)
             return
         for position in range(len(self.rows)):
-            yield from self.part([position]).read({})
+            yield from self.part([position]).read()
 
-    def _one(
-        self, reader: EntryReader, row: tuple[Any, ...] | None, name: str, known: Known
-    ) -> Found | Unchanged | Failure:
+    def _one(self, reader: EntryReader, row: tuple[Any, ...] | None, name: str) -> Found | Failure:
         if row is None:
             return self._failure(name, "vanished before it could be read: run again")
-        path = f"{self.label}/{printable(name)}"
         try:
             origin = checked(row[-len(_Origin._fields) :], _Origin)
         except DamagedError as error:
             return self._failure(name, error.message)
-        if origin.stamp is not None and origin.stamp in known.get(name, ()):
-            return Unchanged(path, self.share)
         entry = reader.entry(row)
         if isinstance(entry, DamagedError):
             return self._failure(name, entry.message)
-        return Found(entry, path, self.share, origin.name, origin.stamp)
+        return Found(entry, self._place(name), self.share, origin.name, origin.stamp)
+
+    def _place(self, name: str) -> str:
+        return f"{self.label}/{printable(name)}"
 
     def _failure(self, name: str, reason: str) -> Failure:
-        return Failure(f"{self.label}/{printable(name)}", self.folder.cache_type, reason)
+        return Failure(self._place(name), self.folder.cache_type, reason)
 
 
 def partitions(path: str, *, superseded: bool = False) -> Iterator[SqlitePartition | Failure]:

@@ -116,8 +116,9 @@ class _Row(NamedTuple):
 _COLUMNS: Final = len(_Row._fields)
 
 
-def checked(row: tuple[Any, ...] | dict[str, Any], types: type[_T]) -> _T:
-    """A row, if its values are of these types: in a damaged file a value may be of any."""
+def checked(row: tuple[Any, ...] | list[Any] | dict[str, Any], types: type[_T]) -> _T:
+    """A row, or a list of them, if the values are of these types: in a damaged file a value may be
+    of any."""
     try:
         return msgspec.convert(row, types)
     except msgspec.ValidationError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import apsw
@@ -12,7 +12,7 @@ import msgspec
 from rustassistant.entry import JSON_KEY_DIGITS
 from rustassistant.entry_json import file_name, render
 from rustassistant.errors import DamagedError, LockedError, RustAssistantError
-from rustassistant.stores.base import Folder, Found, Known, Partition, Survey, Unchanged, printable
+from rustassistant.stores.base import Folder, Found, Look, Partition, Stamps, Survey, printable
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.v1.opening import Reading, errors_of_source
 from rustassistant.stores.v1.rows import Row, entry_of, folder_of, provenance_of, row_sql
@@ -46,8 +46,29 @@ class V1Partition(msgspec.Struct, frozen=True):
             names=tuple(self.names[position] for position in positions),
         )
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
-        """Read each row, unless it is the known one. Each stands for itself, damaged or not.
+    def place(self, position: int) -> str:
+        """The row, by its number."""
+        return self._place(self.rows[position])
+
+    def look(self, known: Stamps) -> Look:
+        """Read each row that may be a known one, but nothing in it. Raises LockedError."""
+        unchanged, size = [], 0
+        try:
+            with Reading(self.path) as reading:
+                table = self._table(reading)
+                for position, (row, stamps) in enumerate(zip(self.rows, known, strict=True)):
+                    found = self._row(reading, table, row) if stamps and table else None
+                    if found is not None and found.stamp in (stamps or ()):
+                        unchanged.append(position)
+                        size += found.size
+        except LockedError:
+            raise
+        except RustAssistantError:
+            return Look()  # reading says which of them, and why
+        return Look(tuple(unchanged), size)
+
+    def read(self) -> Iterator[Found | Failure]:
+        """Read each row. Each stands for itself, damaged or not.
 
         Raises LockedError: what others hold or change is a reason to try again, for all of it.
         """
@@ -60,30 +81,32 @@ class V1Partition(msgspec.Struct, frozen=True):
                 yield self._failure(row, error.message)
             return
         with reading:
-            table = next((one for one in reading.tables if one.name == self.table), None)
-            for row, name in zip(self.rows, self.names, strict=True):
+            table = self._table(reading)
+            for row in self.rows:
                 if table is None:
                     yield self._failure(row, f"the table {self.table} vanished")
                 else:
-                    yield self._one(reading, table, row, known.get(name, ()))
+                    yield self._one(reading, table, row)
 
-    def _one(
-        self, reading: Reading, table: Table, number: int, stamps: Collection[int]
-    ) -> Found | Unchanged | Failure:
+    def _table(self, reading: Reading) -> Table | None:
+        return next((one for one in reading.tables if one.name == self.table), None)
+
+    def _row(self, reading: Reading, table: Table, number: int) -> Row | None:
+        with errors_of_source(self.path):
+            found = reading.connection.execute(
+                f"{row_sql(table)} WHERE rowid = ?", (number,)
+            ).fetchone()
+        reading.check()
+        return None if found is None else Row._make(found)
+
+    def _one(self, reading: Reading, table: Table, number: int) -> Found | Failure:
         place = self._place(number)
         try:
-            with errors_of_source(self.path):
-                found = reading.connection.execute(
-                    f"{row_sql(table)} WHERE rowid = ?", (number,)
-                ).fetchone()
-            reading.check()
-            if found is None:
+            row = self._row(reading, table, number)
+            if row is None:
                 return self._failure(number, "vanished before it could be read")
-            row = Row._make(found)
             if isinstance(row.file_path, str):
                 place = f"{place} ({row.file_path})"
-            if row.stamp in stamps:
-                return Unchanged(place, row.size)
             provenance = provenance_of(row, table, printable(self.path))
             entry = entry_of(row, provenance)
         except LockedError:
@@ -224,7 +247,7 @@ def _mean_size(samples: Sequence[V1Partition]) -> float:
     sizes = [
         len(render(item.entry))
         for part in samples
-        for item in part.part(range(0, len(part.rows), step)).read({})
+        for item in part.part(range(0, len(part.rows), step)).read()
         if isinstance(item, Found)
     ]
     return sum(sizes) / len(sizes) if sizes else 0.0

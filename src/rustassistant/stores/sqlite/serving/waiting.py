@@ -18,10 +18,10 @@ from rustassistant.errors import DamagedError
 from rustassistant.stores.base import (
     Folder,
     Found,
-    Known,
+    Look,
     Partition,
+    Stamps,
     Survey,
-    Unchanged,
     printable,
 )
 from rustassistant.stores.outcomes import Failure, Problem
@@ -63,7 +63,15 @@ class WaitingPartition(msgspec.Struct, frozen=True):
             entries=tuple(self.entries[position] for position in positions),
         )
 
-    def read(self, known: Known) -> Iterator[Found | Unchanged | Failure]:
+    def place(self, position: int) -> str:
+        """The file in which it waits."""
+        return printable(self.paths[position])
+
+    def look(self, known: Stamps) -> Look:
+        """They have no stamps."""
+        return Look()
+
+    def read(self) -> Iterator[Found | Failure]:
         """Each, as it was when it was listed."""
         for path, entry in zip(self.paths, self.entries, strict=True):
             yield Found(entry, printable(path), len(entry.result))
