@@ -515,9 +515,15 @@ def test_vanished_file_does_not_hide_the_others(entry: Path) -> None:
     assert all(isinstance(item, Found) for item in (a, c, lib))
 
 
+def not_in_memory(descriptor: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+    assert flags == os.RWF_NOWAIT
+    raise BlockingIOError
+
+
 def test_files_are_announced_to_the_kernel_before_any_is_read(
     entry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "preadv", not_in_memory)
     for name in ("a", "b"):
         entry.with_name(f"{name}.json").write_bytes(dump(fields_of(name)))
     partition = partition_of(entry)
@@ -549,8 +555,23 @@ def test_files_are_read_where_nothing_can_be_announced(
     entry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry.with_name("a.json").write_bytes(dump(fields_of("a")))
-    monkeypatch.delattr(os, "posix_fadvise")
+    for name in ("posix_fadvise", "preadv", "RWF_NOWAIT"):
+        monkeypatch.delattr(os, name)
     assert all(isinstance(item, Found) for item in read(partition_of(entry)))
+
+
+def test_files_in_memory_are_not_announced(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcdefgh":
+        entry.with_name(f"{name}.json").write_bytes(dump(fields_of(name)))
+    partition = partition_of(entry).part(range(8))
+    calls: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: calls.append(1))
+    monkeypatch.setattr(os, "preadv", lambda *_: 1)
+    assert all(isinstance(item, Found) for item in read(partition))
+    assert not calls
+    monkeypatch.setattr(os, "preadv", not_in_memory)
+    assert all(isinstance(item, Found) for item in read(partition))
+    assert len(calls) == 8
 
 
 def test_results_come_in_the_order_of_the_names(entry: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from rustassistant.codec import Dictionary, Encoder, Record
-from rustassistant.stores.base import Partition
+from rustassistant.stores.base import Found, Partition
 from rustassistant.stores.outcomes import Failure, Outcome
 from rustassistant.transfer.selection import ALL, Selection
+
+_AHEAD_BYTES: Final = 2**20
 
 
 class Terms(msgspec.Struct):
@@ -50,13 +53,26 @@ def _terms(packed: bytes) -> tuple[Terms, Encoder]:
     return terms, Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
+def _read_ahead(items: Iterable[Found | Failure]) -> Iterator[Found | Failure]:
+    """The same items, many read before the first is passed on: reading and compressing push each
+    other's data out of the processor's caches, and a tenth of the time goes by with that."""
+    ahead, size = list[Found | Failure](), 0
+    for item in items:
+        ahead.append(item)
+        size += item.size
+        if size > _AHEAD_BYTES:
+            yield from ahead
+            ahead, size = [], 0
+    yield from ahead
+
+
 def encode_partition(packed_terms: bytes, partition: Partition) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _terms(packed_terms)
     admits = terms.selection.admits if terms.selection.reads_entries else None
     encode = encoder.encode
     batch = Batch([], [], [], [], [])
-    for item in partition.read():
+    for item in _read_ahead(partition.read()):
         if isinstance(item, Failure):
             batch.failures.append(item)
             continue

@@ -25,6 +25,10 @@ from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 _POOL_PAYS_FROM: Final = 3_000
 """Entries that this process reads in about the time that a pool takes to start."""
 
+_WINDOW: Final = 8
+"""Partitions under way for each worker: enough to go on with while a commit waits for the disk.
+What comes of one is some 300 KiB."""
+
 _SAMPLE_BYTES: Final = 16 * 2**10
 """Of a long result the beginning will do: samples are held in memory."""
 
@@ -82,7 +86,7 @@ def executor_for(options: Options, total: int, *, at_once: bool = False) -> tupl
     pool = WorkerPool(jobs)
     if at_once:
         pool.start()
-    return pool, 2 * jobs + 1
+    return pool, _WINDOW * jobs
 
 
 def _available_cpus() -> int:

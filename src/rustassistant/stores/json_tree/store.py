@@ -37,6 +37,7 @@ that a dozen of them in flight take a few MiB."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAMPLES_PER_TYPE: Final = 1200
+_ASKED: Final = 4
 _ANNOUNCED_BYTES: Final = 64 * 2**10
 """Of each file at most: all of almost any entry, and of a partition no more than 32 MiB."""
 
@@ -144,9 +145,12 @@ def _announce(names: Sequence[str], directory: int) -> None:
     """Have the kernel fetch files that are about to be read.
 
     From a disk it fetches many at a time, in whatever order suits that; to read one after the other
-    waits for each. Of files that it has in memory already it does nothing.
+    waits for each. Where a few of them are in memory already, all are taken to be.
     """
-    if len(names) < 2 or not hasattr(os, "posix_fadvise"):
+    if len(names) < 2 or not hasattr(os, "RWF_NOWAIT"):
+        return
+    asked = names[:: max(1, len(names) // _ASKED)]
+    if all(_is_in_memory(name, directory) for name in asked):
         return
     for name in names:
         with suppress(OSError):  # reading it says why
@@ -155,6 +159,21 @@ def _announce(names: Sequence[str], directory: int) -> None:
                 os.posix_fadvise(descriptor, 0, _ANNOUNCED_BYTES, os.POSIX_FADV_WILLNEED)
             finally:
                 os.close(descriptor)
+
+
+def _is_in_memory(name: str, directory: int) -> bool:
+    """Whether reading a file would not wait; false where its file system can't tell."""
+    try:
+        descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
+    except OSError:
+        return True  # nothing of it will be read
+    try:
+        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _size(name: str, directory: int) -> int:
