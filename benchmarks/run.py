@@ -10,6 +10,7 @@ installed are skipped, and said to be; the dependency group ``bench`` has them.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import rustassistant
 from comparisons import peers, size
 from corpus import SHARED
 from figures import Figure, Setting
@@ -92,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(options: argparse.Namespace, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     _isolate(work)
+    _compile()
     chosen = list(dict.fromkeys(options.only or BENCHMARKS))
     known = machine(work)
     small = min(options.small, options.size)
@@ -134,6 +137,11 @@ def _tried(
         return benchmark(setting)
     except (subprocess.CalledProcessError, AssertionError) as error:
         return [Figure(name=name, title=name, failed=True, skipped=f"it failed: {error}")]
+
+
+def _compile() -> None:
+    """As pip does when it installs: else who works on the code measures Python's compiler too."""
+    compileall.compile_dir(Path(rustassistant.__file__).parent, quiet=2)
 
 
 def _isolate(work: Path) -> None:
