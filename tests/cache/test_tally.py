@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
 import pytest
 
 from rustassistant.cache.tally import Tally
@@ -46,7 +47,7 @@ def tally(written: Written) -> Iterator[Tally]:
 
 def hit(tally: Tally, entry_id: int, tokens_used: int | None = 5) -> None:
     entry = sample_entry(model=f"m{entry_id}", tokens_used=tokens_used)
-    answer = Answer.from_entry(entry)._replace(id=entry_id)
+    answer = msgspec.structs.replace(Answer.from_entry(entry), id=entry_id)
     tally.count(answer, Wanted("docs", CONTENT))
 
 

@@ -105,18 +105,9 @@ class AnalysisCache:
         with a `DamagedEntryWarning`.
         """
         wanted = wanted_of(
-            type=type,
-            content=content,
-            file_hash=file_hash,
-            model=model,
-            prompt=prompt,
-            prompt_hash=prompt_hash,
-            schema_version=schema_version,
-            exact=exact,
-            provider=provider,
-            repository=repository,
-            file_path=file_path,
-        )
+            type, content, file_hash, model, prompt, prompt_hash, schema_version, exact, provider,
+            repository, file_path,
+        )  # fmt: skip
         answer = self._served.find(wanted)
         self._served.count(answer, wanted)
         return None if answer is None else CachedAnalysis(answer)

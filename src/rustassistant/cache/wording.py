@@ -74,6 +74,8 @@ def prompt_hash_of(prompt: str | None, prompt_hash: str | None) -> str | None:
 
 def text_of(name: str, text: Any) -> str:
     """Text of Python's own type: others may compare in ways of their own, as enumerations do."""
+    if type(text) is str and text.isascii():
+        return text
     if not isinstance(text, str):
         raise UsageError(f"{name} is a {type(text).__name__}", hint="Give text.")
     plain = text if type(text) is str else str.__str__(text)
@@ -87,12 +89,15 @@ def text_of(name: str, text: Any) -> str:
 
 def path_of(name: str, path: Any) -> str:
     """The text of a path."""
-    is_text = type(path) is str or not isinstance(path, os.PathLike)
-    return text_of(name, path if is_text else os.fspath(path))
+    if type(path) is not str and isinstance(path, os.PathLike):
+        path = os.fspath(path)
+    return text_of(name, path)
 
 
 def number_of(name: str, number: Any, *, least: int = -_INT64) -> int:
     """A whole number of 64 bits, of Python's own type or such as numpy's."""
+    if type(number) is int and least <= number < _INT64:
+        return number
     try:
         made = None if isinstance(number, bool) else operator.index(number)
     except TypeError:
@@ -120,7 +125,6 @@ def optional_number(name: str, number: Any, *, least: int = -_INT64) -> int | No
 
 
 def wanted_of(
-    *,
     type: str,
     content: Content | None,
     file_hash: str | bytes | None,
@@ -133,17 +137,20 @@ def wanted_of(
     repository: Path | None,
     file_path: Path | None,
 ) -> Wanted:
-    """What is asked for. What is wrong with it is told: a miss would be paid for."""
+    """What is asked for. What is wrong with it is told: a miss would be paid for.
+
+    Asked for each lookup, so that calls that are not needed are left out.
+    """
     return Wanted(
         text_of("type", type),
         required_hash(content, file_hash),
-        optional_text("model", model),
+        None if model is None else text_of("model", model),
         prompt_hash_of(prompt, prompt_hash),
-        optional_number("schema_version", schema_version),
+        None if schema_version is None else number_of("schema_version", schema_version),
         bool(exact),
-        optional_text("provider", provider),
-        optional_path("repository", repository),
-        optional_path("file_path", file_path),
+        None if provider is None else text_of("provider", provider),
+        None if repository is None else path_of("repository", repository),
+        None if file_path is None else path_of("file_path", file_path),
     )
 
 

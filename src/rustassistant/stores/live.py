@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.errors import DamagedError
 
 
-class Wanted(NamedTuple):
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """What a program asks for. Parts that are None are not compared; ``file_hash`` is 32 bytes.
 
     Where a prompt hash is asked for and nothing has it, an entry from before prompt hashes answers
@@ -38,19 +40,29 @@ class Wanted(NamedTuple):
 
     def accepts(self, answer: Answer) -> bool:
         """Whether an entry answers: its parts are compared themselves, not a key."""
-        version = answer.schema_version
         return (
             self.file_hash == answer.file_hash
             and self.cache_type == answer.cache_type
-            and self.model in (None, answer.model)
-            and (
-                not self.exact
-                if answer.prompt_hash is None
-                else self.prompt_hash in (None, answer.prompt_hash)
+            and self.accepts_from(
+                answer.provider, answer.model, answer.prompt_hash, answer.schema_version
             )
-            and self.schema_version
-            in (None, DEFAULT_SCHEMA_VERSION if version is None else version)
-            and self.provider in (None, answer.provider)
+        )
+
+    def accepts_from(
+        self, provider: str, model: str, prompt_hash: str | None, schema_version: int | None
+    ) -> bool:
+        """Whether what such a producer made answers, if it is about what was asked for."""
+        if prompt_hash is None:
+            if self.exact:
+                return False
+        elif self.prompt_hash is not None and self.prompt_hash != prompt_hash:
+            return False
+        if schema_version is None:
+            schema_version = DEFAULT_SCHEMA_VERSION
+        return (
+            (self.model is None or self.model == model)
+            and (self.schema_version is None or self.schema_version == schema_version)
+            and (self.provider is None or self.provider == provider)
         )
 
     def rank(self, answer: Answer) -> tuple[bool, int, int, int]:
@@ -63,7 +75,7 @@ class Wanted(NamedTuple):
         )
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An entry that a program gets. ``id`` is the store's own, 0 while it waits beside it.
 
     The columns as in `Entry`; ``result`` is JSON text.

@@ -130,7 +130,8 @@ class EntryReader:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
-        self._decoder = Decoder(self._dictionary)
+        self.text = Decoder(self._dictionary).decode
+        """The text of a frame, held against its digest if there is one: see `Decoder.decode`."""
 
     def _dictionary(self, dictionary_id: int) -> bytes:
         row = self.connection.execute(
@@ -159,10 +160,6 @@ class EntryReader:
     def value(self, sql: str, values: Iterable[Any]) -> Any:
         """The first column of the first row, None if there is none."""
         return self.connection.execute(sql, tuple(values)).get
-
-    def text(self, frame: bytes, dictionary_id: int | None, digest: bytes | None = None) -> bytes:
-        """The text of a frame, held against its digest if there is one."""
-        return self._decoder.decode(frame, dictionary_id, digest)
 
     def entry(self, row: tuple[Any, ...]) -> Entry | DamagedError:
         """What a row of such a query stands for."""
@@ -200,13 +197,13 @@ class EntryReader:
             model=row.model,
             prompt_hash=row.prompt_hash,
             schema_version=row.schema_version,
-            result=self._decoder.decode(row.result, row.dictionary_id, row.result_digest),
+            result=self.text(row.result, row.dictionary_id, row.result_digest),
             tokens_used=row.tokens_used,
             file_size=row.file_size,
         )
         if row.original is None:
             return entry
-        text = self._decoder.decode(row.original, row.own_dictionary_id)
+        text = self.text(row.original, row.own_dictionary_id)
         entry = msgspec.structs.replace(entry, original=text)
         if parse(text, repository=row.repository, cache_type=row.cache_type).entry != entry:
             raise DamagedError("its columns and the file kept with it disagree")

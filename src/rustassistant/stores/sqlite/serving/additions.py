@@ -14,7 +14,7 @@ from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.live import Filter
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
-from rustassistant.stores.sqlite.serving.live_reader import matching
+from rustassistant.stores.sqlite.serving.search_sql import matching
 from rustassistant.stores.sqlite.serving.spool import Waiting
 from rustassistant.stores.sqlite.trash import SUPERSEDED
 from rustassistant.stores.sqlite.writer import SqliteWriter

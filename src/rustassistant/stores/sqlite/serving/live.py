@@ -106,7 +106,7 @@ class SqliteLive:
         except NotFoundError:
             return waiting
         try:
-            answer = self._memory.lookup(reader, wanted, now)
+            answer = self._memory.lookup(reader, wanted)
         except DamagedError:
             self._sessions.give_back(reader)
             raise

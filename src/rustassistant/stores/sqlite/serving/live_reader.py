@@ -1,9 +1,15 @@
-"""Looking one entry up, as fast as that can be done without believing anything unchecked."""
+"""Looking one entry up, as fast as that can be done without believing anything unchecked.
+
+What is remembered of small tables is believed only until somebody commits. That is looked at last:
+a lookup begins as if nothing had happened, its first read lets SQLite notice what did, and then it
+is made again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -14,223 +20,178 @@ from rustassistant.stores.live import Answer, Filter, Wanted
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import EntryReader
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
+from rustassistant.stores.sqlite.serving.search_sql import (
+    ANYWHERE,
+    FEW,
+    HERE,
+    OWNERS_RESULT,
+    Search,
+    page,
+)
+from rustassistant.stores.sqlite.serving.small_tables import SmallTables
 
-_FEW: Final = 8
-"""Candidates that are compared here; where files share their content there may be thousands,
-which SQL compares without handing each over."""
-
-_COLUMNS: Final = """
-SELECT e.id, r.path, d.cache_type, f.path, f.hash, f.size, p.provider, p.model, p.prompt_hash,
-       p.schema_version, {analyzed_at}, e.tokens_used, e.result_digest, {place}.seal,
-       ifnull(e.result, o.result), iif(e.result IS NULL, o.dictionary_id, e.dictionary_id),
-       {place}.id
-"""
-_JOINED: Final = """
-FROM {source}
-CROSS JOIN producers p ON p.id = e.producer_id
-CROSS JOIN repositories r ON r.id = d.repository_id
-LEFT JOIN entries o ON o.id = e.result_of
-"""
-_FILES_FIRST: Final = """files f
-CROSS JOIN folders d ON d.repository_id = f.repository_id
-CROSS JOIN entries e ON e.folder_id = d.id AND e.file_id = f.id"""
-_ENTRIES_FIRST: Final = """entries e
-CROSS JOIN files f ON f.id = e.file_id
-CROSS JOIN folders d ON d.id = e.folder_id"""
-_COPIES: Final = """files f
-CROSS JOIN copies c ON c.file_id = f.id
-CROSS JOIN entries e ON e.id = c.entry_id
-CROSS JOIN folders d ON d.id = c.folder_id"""
-_COPIES_FIRST: Final = """copies c
-CROSS JOIN files f ON f.id = c.file_id
-CROSS JOIN entries e ON e.id = c.entry_id
-CROSS JOIN folders d ON d.id = c.folder_id"""
-_LIVE: Final = "NOT EXISTS (SELECT 1 FROM trash t WHERE t.entry_id = e.id)"
-_ACCEPTED: Final = f"""
-WHERE substr(f.hash, 1, {HASH_PREFIX}) = ?1 AND f.hash = ?2
-  AND d.cache_type = ?3 AND (?4 IS NULL OR p.model = ?4)
-  AND iif(p.prompt_hash IS NULL, NOT ?7, ?5 IS NULL OR p.prompt_hash = ?5)
-  AND (?6 IS NULL OR ifnull(p.schema_version, 1) = ?6) AND (?8 IS NULL OR p.provider = ?8)
-  AND {_LIVE}
-"""
-
-
-_COPY_TIME: Final = "ifnull(c.analyzed_at, e.analyzed_at)"
-
-
-def _select(source: str, place: str, analyzed_at: str) -> str:
-    columns = _COLUMNS.format(place=place, analyzed_at=analyzed_at)
-    return columns + _JOINED.format(source=source)
-
-
-_OF_FILES: Final = _select(_FILES_FIRST, "e", "e.analyzed_at")
-_OF_ENTRIES: Final = _select(_ENTRIES_FIRST, "e", "e.analyzed_at")
-_OF_COPIES: Final = _select(_COPIES, "c", _COPY_TIME)
-
-
-class _Search(NamedTuple):
-    """SQL for what answers: ``few`` rows as they come; if that were too many, the id of the
-    ``best``, and the row of ``one`` id. The best is what `Wanted.rank` says."""
-
-    few: str
-    best: str
-    one: str
-
-
-def _search(*, sharing: bool, where: str = "", near: str = "") -> _Search:
-    if sharing:
-        source, place, time = _COPIES, "c", _COPY_TIME
-        one = f"{_select(_COPIES_FIRST, place, time)} WHERE c.id = ?"
-    else:
-        source, place, time = _FILES_FIRST, "e", "e.analyzed_at"
-        one = f"{_OF_ENTRIES} WHERE e.id = ?"
-    accepted = f"{_ACCEPTED}{where}"
-    return _Search(
-        f"{_select(source, place, time)}{accepted} LIMIT {_FEW + 1}",
-        f"SELECT {place}.id {_JOINED.format(source=source)}{accepted}"
-        " ORDER BY (?5 IS NULL OR p.prompt_hash IS NOT NULL) DESC,"
-        f" {near}{time} DESC, e.id DESC LIMIT 1",
-        one,
-    )
-
-
-_PLACE: Final = "AND f.place = ?9 AND f.repository_id = ?10 AND f.path = ?11"
-_NEAR: Final = "(r.path IS ?9) + (f.path IS ?10) DESC, "
-_HERE: Final = _search(sharing=False, where=_PLACE)
-_COPIES_HERE: Final = _search(sharing=True, where=_PLACE)
-_ANYWHERE: Final = _search(sharing=False, near=_NEAR)
-_COPIES_ANYWHERE: Final = _search(sharing=True, near=_NEAR)
-_FILTERS: Final = {
-    "cache_type": "d.cache_type = ?",
-    "repository": "r.path = ?",
-    "file_path": "f.path = ?",
-    "provider": "p.provider = ?",
-    "model": "p.model = ?",
-    "prompt_hash": "p.prompt_hash = ?",
-    "schema_version": "ifnull(p.schema_version, 1) = ?",
-}
 _PAGE: Final = 64
+# What was there a moment ago; what else has changed since then is seen too, and all read anew.
+_NO_FOLDER: Final[Any] = (None, None)
+_NO_PRODUCER: Final[Any] = Producer("", "", None, None)
 _Row = tuple[Any, ...]
+_Found = tuple[_Row, Producer]
+_T = TypeVar("_T")
 
 
 class LiveReader:
     """Looks up over one connection, which it owns. Not for two threads at once.
 
-    ``version`` is SQLite's number for the state of the database as this connection last saw it,
-    and ``since`` a moment, by the caller's clock, from which on it has not changed.
+    ``since`` is a moment, by ``time.monotonic_ns``, from which on the database has not changed as
+    far as this connection has seen.
     """
 
     __slots__ = (
         "__weakref__",
         "_execute",
         "_path",
-        "_repositories",
-        "_shared",
+        "_small",
         "_text",
+        "_version",
         "connection",
         "generation",
         "since",
-        "version",
     )
 
     def __init__(self, connection: apsw.Connection, path: str, generation: int = 0) -> None:
         self.connection = connection
         self.generation = generation
-        self.version = self.since = -1
         self._path = path
-        self._execute = connection.execute
+        self._version = connection.data_version()
+        self.since = time.monotonic_ns()
+        self._execute = connection.cursor().execute  # one cursor: making them takes time
+        self._small = SmallTables(connection.execute)
         self._text = EntryReader(connection).text
-        self._repositories: dict[str, list[int]] = {}
-        self._shared: bool | None = None
 
-    def data_version(self) -> int:
-        """Changes whenever another connection, of whatever process, has committed."""
-        version: int = self._execute("PRAGMA data_version").get
-        return version
+    def is_unchanged_since(self, moment: int) -> bool:
+        """Whether nobody, of whatever process, has committed from that moment on to now."""
+        if moment < self.since:
+            return False
+        self._execute("PRAGMA data_version").fetchall()  # any read lets SQLite look
+        return self._is_current()
+
+    def _is_current(self) -> bool:
+        """Whether nobody had committed when this connection last read; if so, forget."""
+        # SQLite's own number, at a thirtieth of the pragma's price: it changes as the pragma's.
+        version = self.connection.data_version()
+        if version == self._version:
+            return True
+        self._version = version
+        self._small.forget()
+        self.since = time.monotonic_ns()
+        return False
 
     def lookup(self, wanted: Wanted) -> Answer | None:
         """The best of what answers; None for a miss. Raises DamagedError, and SQLite's own."""
-        row = self._best(wanted)
-        return None if row is None else self._checked(row)
+        return self._steady(self._found, wanted)
 
-    def _best(self, wanted: Wanted) -> _Row | None:
-        cache_type, file_hash, *parts, repository, file_path = wanted
-        bindings = (file_hash[:HASH_PREFIX], file_hash, cache_type, *parts)
-        rows = self._about(bindings, repository, file_path)
-        any_prompt = wanted.prompt_hash is None
-        if not any(any_prompt or row[8] is not None for row in rows):
-            rows += self._anywhere(bindings, repository, file_path)
-        if len(rows) < 2:
-            return rows[0] if rows else None
-        return max(rows, key=lambda row: wanted.rank(_answer(row, b"")))
+    def _steady(self, read: Callable[..., _T], *asked: Any) -> _T:
+        """What a function reads, all of it from one state of the database."""
+        while True:
+            try:
+                found = read(*asked)
+            except DamagedError:
+                if self._is_current():
+                    raise
+            else:
+                if self._is_current():
+                    return found
 
-    def _about(self, bindings: _Row, repository: str | None, file_path: str | None) -> list[_Row]:
-        """Rows about that very file. If one is an exact match, none elsewhere is better."""
-        if file_path is None or repository is None:
+    def _found(self, wanted: Wanted) -> Answer | None:
+        found = self._here(wanted)
+        if not found or not _is_exact(wanted, found):
+            found += self._anywhere(wanted)
+            if not found:
+                return None
+        if len(found) == 1:
+            return self._checked(*found[0])
+        return self._checked(*max(found, key=lambda one: wanted.rank(self._unchecked(*one))))
+
+    def _here(self, wanted: Wanted) -> list[_Found]:
+        """What answers about that very file. If one is an exact match, none elsewhere is better."""
+        repository, path = wanted.repository, wanted.file_path
+        if path is None or repository is None:
             return []
-        ids = self._repositories.get(repository)
-        if ids is None:
-            sql = "SELECT id FROM repositories WHERE path = ?"
-            rows: Iterable[_Row] = self._execute(sql, (repository,))
-            ids = [row[0] for row in rows]
-            self._repositories[repository] = ids
-        searches = (_HERE, _COPIES_HERE) if self._any_shared() else (_HERE,)
-        return [
-            row
-            for repository_id in ids
-            for search in searches
-            for row in self._found(
-                search, (*bindings, place_of(repository_id, file_path), repository_id, file_path)
-            )
-        ]
+        small = self._small
+        search = HERE[small.any_shared()]
+        found: list[_Found] = []
+        for repository_id, folder_id in small.places(repository, wanted.cache_type):
+            place = (place_of(repository_id, path), repository_id, path, folder_id)
+            found += self._searched(search, wanted, place, place)
+        return found
 
-    def _anywhere(
-        self, bindings: _Row, repository: str | None, file_path: str | None
-    ) -> list[_Row]:
-        """Rows about that content, the best at least."""
-        near = (repository, file_path)
-        rows = self._found(_ANYWHERE, bindings, near)
-        if self._any_shared():
-            rows += self._found(_COPIES_ANYWHERE, bindings, near)
-        return rows
+    def _anywhere(self, wanted: Wanted) -> list[_Found]:
+        """What answers about that content, the best at least."""
+        search = ANYWHERE[self._small.any_shared()]
+        near = (wanted.repository, wanted.file_path)
+        return self._searched(search, wanted, (wanted.cache_type,), near)
 
-    def _found(self, search: _Search, bindings: _Row, near: _Row = ()) -> list[_Row]:
-        """All rows if they are few; else the best. ``near`` is what makes one better."""
-        rows: list[_Row] = self._execute(search.few, bindings).fetchall()
-        if len(rows) > _FEW:
-            best = self._execute(search.best, (*bindings, *near)).get
-            rows = self._execute(search.one, (best,)).fetchall()
-        return rows
+    def _searched(self, search: Search, wanted: Wanted, few: _Row, best: _Row) -> list[_Found]:
+        """All that answers if it is little; else the best. ``few`` and ``best`` are what these are
+        asked for with, besides what was asked for."""
+        content = wanted.file_hash
+        prefix = content[:HASH_PREFIX]
+        rows: list[_Row] = self._execute(search.few, (prefix, content, *few)).fetchall()
+        if len(rows) > FEW:
+            values = (
+                prefix, content, wanted.cache_type, wanted.model, wanted.prompt_hash,
+                wanted.schema_version, wanted.exact, wanted.provider, *best,
+            )  # fmt: skip
+            rows = []
+            for one in search.bests:
+                rows += self._execute(one.row, (self._execute(one.id, values).get,)).fetchall()
+        found = []
+        for row in rows:
+            producer = self._small.producer(row[2])
+            if producer is not None and wanted.accepts_from(*producer):
+                found.append((row, producer))
+        return found
 
-    def _any_shared(self) -> bool:
-        if self._shared is None:
-            sql = "SELECT EXISTS (SELECT 1 FROM copies WHERE file_id IS NOT NULL)"
-            self._shared = bool(self._execute(sql).get)
-        return self._shared
-
-    def forget(self) -> None:
-        """What it remembers of small tables, when somebody else has committed."""
-        self._repositories.clear()
-        self._shared = None
-
-    def _checked(self, row: _Row) -> Answer:
-        """What a row says, if it is what was stored: its seal, then its result's digest."""
-        result = row[14]
+    def _checked(self, row: _Row, producer: Producer) -> Answer:
+        """What a row says, if it is what was stored."""
         try:
-            sealed = seal(
-                row[2], row[3], row[4], row[5], Producer(*row[6:10]), row[10], row[11], row[12]
-            )
-        except (TypeError, OverflowError, ValueError):  # values of types that were never stored
-            sealed = -1
-        if sealed != row[13] or type(row[1]) is not str:
-            raise DamagedError(f"{_named(row)}: its columns are not what was stored")
-        if result is None:
-            raise DamagedError(f"{_named(row)}: its result is missing")
-        try:
-            text = self._text(result, row[15], row[12])
+            return self._answer(row, producer)
         except DamagedError as error:
-            raise DamagedError(f"{_named(row)}: {error}") from None
-        return _answer(row, text)
+            claimed = self._unchecked(row, producer)
+            named = f"{claimed.cache_type} of {claimed.file_path} in {claimed.repository}"
+            raise DamagedError(f"entry {row[0]} ({named}): {error}") from None
+
+    def _answer(self, row: _Row, producer: Producer) -> Answer:
+        """The same; its seal is looked at first, then its result's digest."""
+        (entry_id, folder_id, _, path, content, size, moment, tokens, digest, sealed, frame,
+         dictionary_id) = row  # fmt: skip
+        repository, cache_type = self._small.folder(folder_id) or _NO_FOLDER
+        try:
+            expected = seal(cache_type, path, content, size, producer, moment, tokens, digest)
+        except (TypeError, OverflowError, ValueError):  # values of types that were never stored
+            expected = None
+        if sealed != expected or type(repository) is not str:
+            raise DamagedError("its columns are not what was stored")
+        if frame is None:
+            frame, dictionary_id = self._owners_result(entry_id)
+        text = self._text(frame, dictionary_id, digest)
+        return Answer(
+            entry_id, repository, cache_type, path, content, size, *producer, moment, tokens, text
+        )
+
+    def _unchecked(self, row: _Row, producer: Producer) -> Answer:
+        """What a row claims, without its result."""
+        entry_id, folder_id, _, path, content, size, moment, tokens = row[:8]
+        repository, cache_type = self._small.folder(folder_id) or _NO_FOLDER
+        return Answer(
+            entry_id, repository, cache_type, path, content, size, *producer, moment, tokens, b""
+        )
+
+    def _owners_result(self, entry_id: int) -> _Row:
+        rows: list[_Row] = self._execute(OWNERS_RESULT, (entry_id,)).fetchall()
+        if not rows or rows[0][0] is None:
+            raise DamagedError("its result is missing")
+        return rows[0]
 
     def page(
         self, wanted: Filter, *, sharing: bool, after: int
@@ -239,51 +200,24 @@ class LiveReader:
 
         With ``sharing``, those instead that share another's row.
         """
-        conditions, values = _conditions(wanted)
-        whole = _OF_ENTRIES if wanted.file_hash is None else _OF_FILES
-        sql, place = (_OF_COPIES, "c") if sharing else (whole, "e")
+        sql, values = page(wanted, sharing=sharing, after=after, most=_PAGE)
         with errors_named(self._path):
-            rows: list[Any] = self._execute(
-                f"{sql} WHERE {conditions} {_LIVE} AND {place}.id > ?"
-                f" ORDER BY {place}.id LIMIT {_PAGE}",
-                (*values, after),
-            ).fetchall()
-        return [self._or_error(row) for row in rows], rows[-1][16] if rows else after
+            return self._steady(self._listed, sql, values, after)
+
+    def _listed(
+        self, sql: str, values: list[Any], after: int
+    ) -> tuple[list[Answer | DamagedError], int]:
+        rows: list[_Row] = self._execute(sql, values).fetchall()
+        return [self._or_error(row[:-1]) for row in rows], rows[-1][-1] if rows else after
 
     def _or_error(self, row: _Row) -> Answer | DamagedError:
         try:
-            return self._checked(row)
+            return self._checked(row, self._small.producer(row[2]) or _NO_PRODUCER)
         except DamagedError as error:
             return error
 
 
-def _conditions(wanted: Filter) -> tuple[str, list[Any]]:
-    """SQL that ends with AND, and its values."""
-    parts, values = [], list[Any]()
-    if wanted.file_hash is not None:
-        parts.append(f"substr(f.hash, 1, {HASH_PREFIX}) = ? AND f.hash = ? AND")
-        values += (wanted.file_hash[:HASH_PREFIX], wanted.file_hash)
-    for name, condition in _FILTERS.items():
-        value = getattr(wanted, name)
-        if value is not None:
-            parts.append(f"{condition} AND")
-            values.append(value)
-    return " ".join(parts), values
-
-
-def matching(wanted: Filter, *, sharing: bool) -> tuple[str, list[Any]]:
-    """SQL for the ids of live entries, or of those that share another's row, and its values."""
-    source, place = (_COPIES, "c") if sharing else (_FILES_FIRST, "e")
-    if wanted.file_hash is None and not sharing:
-        source = _ENTRIES_FIRST
-    conditions, values = _conditions(wanted)
-    joined = _JOINED.format(source=source)
-    return f"SELECT {place}.id {joined} WHERE {conditions} {_LIVE}", values
-
-
-def _answer(row: _Row, text: bytes) -> Answer:
-    return Answer._make((*row[:12], text))
-
-
-def _named(row: _Row) -> str:
-    return f"entry {row[0]} ({row[2]} of {row[3]} in {row[1]})"
+def _is_exact(wanted: Wanted, found: list[_Found]) -> bool:
+    return wanted.prompt_hash is None or any(
+        producer.prompt_hash is not None for _, producer in found
+    )

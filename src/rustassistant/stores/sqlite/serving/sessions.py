@@ -26,8 +26,9 @@ from rustassistant.stores.sqlite.serving.live_reader import LiveReader
 _FORK_PATIENCE: Final = 10.0
 """Seconds that a fork waits for lookups and writes to end. They take milliseconds."""
 
-_READER_CACHE_KIB: Final = 4096
-"""For each connection; the system's own cache is behind it."""
+_READER_CACHE_KIB: Final = 16 * 1024
+"""For the first connection, which is used most; the n-th has an n-th of it: a hundred together
+have no more than five times as much. The system's own cache is behind them."""
 
 _NEVER: Final = -1
 """The generation of a reader that is closed when it is given back."""
@@ -65,7 +66,8 @@ class Sessions:
                 # One that shuts others out is not kept: for each lookup there is another.
                 generation = _NEVER if is_alone(connection) else self._generation
                 reader = LiveReader(connection, self.path, generation)
-                reader.connection.pragma("cache_size", -_READER_CACHE_KIB)
+                cache = _READER_CACHE_KIB // (len(self._open) + 1)
+                reader.connection.pragma("cache_size", -cache)
                 if self._inode is None:
                     self._inode = self._inode_there()
                 self._open.add(reader)
