@@ -6,9 +6,11 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import apsw
 import pytest
 
 from rustassistant import CacheMigrator
@@ -176,8 +178,10 @@ def test_nothing_to_copy_exits_with_ten(call: Call, own_home: Path) -> None:
 
 
 def test_damaged_entry_exits_with_four_though_the_copy_is_made(call: Call, database: Path) -> None:
+    with closing(apsw.Connection(str(database))) as connection:
+        frame = connection.execute("SELECT max(result) FROM entries").get
     data = database.read_bytes()
-    start = data.rindex(b"\x28\xb5\x2f\xfd") + 20
+    start = data.index(frame) + 20
     database.write_bytes(data[:start] + bytes([data[start] ^ 1]) + data[start + 1 :])
     ran = call("backup")
     assert ran.code == 4
