@@ -37,13 +37,19 @@ $(BENCH): pyproject.toml | $(RUN)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group bench
 	@touch $@
 
+# pip compiles what it installs, but not what it leaves in place: tests start thousands of processes.
+compiled = $(BIN)/python -m compileall -q src
+
 demo: $(RUN)
+	@$(compiled)
 	@$(BIN)/python examples/demo.py
 
 test: $(DEV)
+	@$(compiled)
 	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 torture: $(DEV)
+	@$(compiled)
 	@RUSTASSISTANT_TORTURE=10 $(BIN)/python -m pytest tests/faults -n auto --dist worksteal $(ARGS)
 
 lint: $(DEV)
