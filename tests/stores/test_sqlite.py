@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from rustassistant.codec import MAGIC, MAX_TEXT_BYTES, Encoder
 from rustassistant.entry import Entry, full_key
-from rustassistant.errors import DamagedError, RustAssistantError
+from rustassistant.errors import DamagedError, DestinationError, RustAssistantError
 from rustassistant.stores.base import Destination, Folder, Query, Repository
 from rustassistant.stores.sqlite import SqliteStore, connection
 from rustassistant.stores.sqlite import writer as sqlite_writer
@@ -358,6 +359,22 @@ def test_run_goes_on_where_the_log_cannot_be_folded(
             if busy:
                 other.execute("COMMIT")
     assert [find(store, entry) for entry in entries] == [[entry] for entry in entries]
+
+
+def test_failing_disk_is_not_taken_for_a_foreign_file(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, FOLDER, entry_in())
+    looks = os.stat
+
+    def failing(place: Any, **how: Any) -> os.stat_result:
+        if place == str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return looks(place, **how)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(DestinationError, match=r"reading or writing .* failed"):
+        store.check_writable()
 
 
 class TestView:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 from contextlib import suppress
 from typing import Final
@@ -177,12 +179,13 @@ def check_place(path: str) -> None:
             f"{place} has a name that is not UTF-8, which SQLite cannot open",
             hint="Give the file or its directory another name.",
         ) from None
-    if os.path.isdir(path):
+    mode = _mode(path)
+    if mode is not None and stat.S_ISDIR(mode):
         raise DestinationError(
             f"{place} is a directory, not a database",
             hint=f"Name a file in it, such as {os.path.join(place, 'cache.db')}.",
         )
-    if os.path.exists(path) and not os.path.isfile(path):
+    if mode is not None and not stat.S_ISREG(mode):
         raise ForeignFileError(f"{place} is not a regular file")
     directory = nearest_directory(path)
     if not os.path.isdir(directory):
@@ -193,6 +196,18 @@ def check_place(path: str) -> None:
     kind = network_file_system(directory)
     if kind:
         raise UnsafePlaceError(f"{place} lies on a network file system ({kind})")
+
+
+def _mode(path: str) -> int | None:
+    """What lies at a place; None if nothing does. Looked at once: a disk that fails at a second
+    look would make a file something else."""
+    with errors_named(path):
+        try:
+            return os.stat(path).st_mode
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise
+            return None
 
 
 def _check_header(path: str) -> None:
