@@ -155,7 +155,7 @@ def test_help_imports_nothing_that_takes_long_and_no_other_command(
     assert {one.removeprefix(below) for one in modules if one.startswith(below)} == commands
 
 
-def test_command_imports_neither_what_converts_values_nor_what_draws(tmp_path: Path) -> None:
+def test_command_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     """It gets text, numbers and a choice, given or by default."""
     database = str(tmp_path / "cache.db")
     assert imported("cache", "init", database)[0] == 0
@@ -167,6 +167,7 @@ def test_command_imports_neither_what_converts_values_nor_what_draws(tmp_path: P
         code, modules = imported("cache", *words)
         assert code == int(words[0] == "get")  # a miss
         assert not modules & {"pydantic", "rich", "genai_prices"}
+        assert "rustassistant.inspection.status" not in modules
 
 
 def test_summaries_in_the_help_of_groups_are_the_commands_own() -> None:
