@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rustassistant
+from rustassistant import inspection
 
 PUBLIC = {
     "AnalysisCache",
@@ -51,6 +52,13 @@ def test_exactly_these_names_are_public() -> None:
     assert set(rustassistant.__all__) == PUBLIC
     assert len(rustassistant.__all__) == len(PUBLIC)
     assert set(dir(rustassistant)) == PUBLIC
+
+
+def test_every_name_of_the_room_that_looks_can_be_had_and_no_other() -> None:
+    for name in inspection.__all__:
+        assert getattr(inspection, name).__name__ == name
+    with pytest.raises(AttributeError):
+        inspection.looking  # noqa: B018
 
 
 def test_every_public_name_can_be_had_and_is_explained() -> None:

@@ -13,7 +13,7 @@ import typer.main
 import rustassistant
 from rustassistant.cli.app import app
 
-HEAVY = ("apsw", "genai_prices", "msgspec", "rich", "zstandard")
+HEAVY = ("apsw", "genai_prices", "msgspec", "pydantic", "rich", "zstandard")
 
 
 def called(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -117,21 +117,72 @@ def test_misspelt_option_gets_a_suggestion() -> None:
     assert "--source" in called("cache", "migrate", "--sauce", "x").stderr
 
 
-@pytest.mark.parametrize("words", [[], ["cache"], ["cache", "migrate"], ["cache", "get"]], ids=str)
-def test_help_imports_nothing_that_takes_long(words: list[str]) -> None:
+def imported(*words: str) -> tuple[int, set[str]]:
+    """A command's exit code, and all modules that it imported."""
     script = f"""
 import sys
-sys.argv = ["rustassistant", *{words!r}, "--help"]
+sys.argv = ["rustassistant", *{words!r}]
 from rustassistant.cli import main
 try:
     main()
 finally:
-    print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)
+    print(*sys.modules, file=sys.stderr)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "[]\n")
+    return done.returncode, set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        ([], set()),
+        (["cache"], set()),
+        (["cache", "migrate"], {"migrate"}),
+        (["cache", "get"], {"get"}),
+        (["cache", "trash", "list"], {"trash"}),
+    ],
+    ids=str,
+)
+def test_help_imports_nothing_that_takes_long_and_no_other_command(
+    words: list[str], commands: set[str]
+) -> None:
+    code, modules = imported(*words, "--help")
+    assert code == 0
+    assert not modules & set(HEAVY)
+    below = "rustassistant.cli.commands."
+    assert {one.removeprefix(below) for one in modules if one.startswith(below)} == commands
+
+
+def test_command_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    """It gets text, numbers and a choice, given or by default."""
+    database = str(tmp_path / "cache.db")
+    assert imported("cache", "init", database)[0] == 0
+    for words in (
+        ["path", "-d", database],
+        ["list", "-d", database, "--limit", "5", "--sort", "oldest", "--type", "docs"],
+        ["get", "-d", database, "--type", "docs", "--content", __file__],
+    ):
+        code, modules = imported("cache", *words)
+        assert code == int(words[0] == "get")  # a miss
+        assert not modules & {"pydantic", "rich", "genai_prices"}
+        assert "rustassistant.inspection.status" not in modules
+
+
+def test_summaries_in_the_help_of_groups_are_the_commands_own() -> None:
+    pending: list[Any] = [typer.main.get_command(app)]
+    found = 0
+    while pending:
+        group = pending.pop()
+        for name, command in group.commands.items():
+            if name in group.later:
+                found += 1
+                assert group.later[name].summary == command.help.splitlines()[0]
+            assert command.name == name
+            if hasattr(command, "commands"):
+                pending.append(command)
+    assert found > 20
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -7,33 +7,6 @@ from typing import Annotated, Final
 
 import typer
 
-from rustassistant.cli.commands import (
-    backup,
-    check,
-    clear,
-    compact,
-    compression,
-    config,
-    evict,
-    explain,
-    export,
-    get,
-    import_,
-    init,
-    list_,
-    log,
-    migrate,
-    path,
-    pin,
-    recompress,
-    restore,
-    show,
-    stale,
-    status,
-    sync,
-    trash,
-    verify,
-)
 from rustassistant.cli.configured import Commands
 
 _PLAIN: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -42,43 +15,68 @@ app = Commands(
     name="rustassistant",
     help="The safe home of paid-for LLM analyses of source code.",
     no_args_is_help=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=_PLAIN,
 )
 cache = Commands(
     help="Move a RustAssistant cache into one SQLite file, and look things up in it.",
     no_args_is_help=True,
-    rich_markup_mode=None,
     context_settings=_PLAIN,
 )
 app.add_typer(cache, name="cache")
 
-cache.command(epilog=migrate.EXAMPLES)(migrate.migrate)
-cache.command(epilog=verify.EXAMPLES)(verify.verify)
-cache.command(epilog=get.EXAMPLES)(get.get)
-cache.command(epilog=export.EXAMPLES, own=["--destination"])(export.export)
-cache.command(name="import", epilog=import_.EXAMPLES)(import_.import_)
-cache.command(epilog=log.EXAMPLES)(log.log)
-cache.command(epilog=backup.EXAMPLES, own=["--source"])(backup.backup)
-cache.command(epilog=restore.EXAMPLES)(restore.restore)
-cache.command(epilog=check.EXAMPLES)(check.check)
-cache.command(epilog=init.EXAMPLES)(init.init)
-cache.command(epilog=status.EXAMPLES)(status.status)
-cache.command(name="list", epilog=list_.EXAMPLES)(list_.list_)
-cache.command(epilog=show.EXAMPLES)(show.show)
-cache.command(epilog=explain.EXAMPLES)(explain.explain)
-cache.command(epilog=stale.EXAMPLES)(stale.stale)
-cache.command(epilog=path.EXAMPLES)(path.path)
-cache.command(epilog=evict.EXAMPLES)(evict.evict)
-cache.add_typer(trash.trash, name="trash")
-cache.command(epilog=pin.EXAMPLES)(pin.pin)
-cache.command(epilog=clear.EXAMPLES)(clear.clear)
-cache.command(epilog=compact.EXAMPLES)(compact.compact)
-cache.command(epilog=compression.EXAMPLES)(compression.compression)
-cache.command(epilog=recompress.EXAMPLES)(recompress.recompress)
-cache.command(epilog=sync.EXAMPLES)(sync.sync)
-app.command(epilog=config.EXAMPLES)(config.config)
+cache.later("migrate", "Move every entry of one or several caches into one SQLite file.")
+cache.later("verify", "Compare every entry of caches with what a database gives back.")
+cache.later("get", "Print the cached result for a file's content.")
+cache.later(
+    "export",
+    "Write a database's entries as the JSON files that they were, or for other programs.",
+    own=["--destination"],
+)
+cache.later("import", "Read a JSON Lines export into a database.", module="import_")
+cache.later(
+    "log", "Show what runs did to the database: when, from where, how many, and what failed."
+)
+cache.later("backup", "Copy the database, or a JSON cache, and check the copy.", own=["--source"])
+cache.later("restore", "Put a backup back, checked, without overwriting anything.")
+cache.later(
+    "check", "Look over all that the database holds: pages, indices, digests, relations, sums."
+)
+cache.later("init", "Make an empty database.")
+cache.later(
+    "status", "Show what there is, what it cost, what hits have saved, and this month's budget."
+)
+cache.later("list", "List entries, one a line.", module="list_")
+cache.later("show", "Show an entry: all fields, its cost and uses, where it lay, and its result.")
+cache.later(
+    "explain", "Say whether a file would be a hit, and if not, what differs and what it costs."
+)
+cache.later(
+    "stale", "Count entries about current, changed and deleted files, and models no longer used."
+)
+cache.later("path", "Print where the database lies.")
+cache.later("evict", "Put entries into the trash until what is left fits a size.")
+cache.later(
+    "trash", "Look at, bring back, or delete for good what was evicted, cleared or superseded."
+)
+cache.later("pin", "Keep entries from being evicted or cleared.")
+cache.later("clear", "Put the entries that filters choose into the trash.")
+cache.later(
+    "compact",
+    "Rewrite the database without gaps, so that the room of what was deleted is free again.",
+)
+cache.later(
+    "compression",
+    "Show how well results are compressed, and what other levels and dictionaries would give.",
+)
+cache.later(
+    "recompress",
+    "Compress all results anew, harder or with better dictionaries, while others go on.",
+)
+cache.later(
+    "sync", "Keep two caches in step: additions, changes and, if asked, deletions travel both ways."
+)
+app.later("config", "Show every setting with its value and where that came from.")
 
 
 def run() -> None:

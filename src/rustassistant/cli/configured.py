@@ -6,16 +6,35 @@ The order is the parser's own: the option, its environment variable, this file, 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import typer
+import typer.main
 from typer.core import TyperCommand
 
+from rustassistant.cli.given import spare_conversions
+from rustassistant.cli.late import LateCommand, LateGroup
 from rustassistant.cli.options import from_environment
 
 
 class Commands(typer.Typer):
     """A group of commands whose options ``[cache]`` gives where a key has their name."""
+
+    def __init__(self, **more: Any) -> None:
+        self._later: dict[str, LateCommand] = {}
+        cls = type("ConfiguredGroup", (LateGroup,), {"later": self._later})
+        super().__init__(cls=cls, rich_markup_mode=None, **more)
+
+    def later(
+        self, name: str, summary: str, *, module: str | None = None, own: Iterable[str] = ()
+    ) -> None:
+        """Add the command, or the group, that a module of ``cli.commands`` declares under its own
+        name, to be imported when it is called. ``own`` as in `command`.
+        """
+        load = partial(_loaded, name, module or name, own)
+        self._later[name] = LateCommand(summary, load)
 
     def command(self, name: str | None = None, *, own: Iterable[str] = (), **more: Any) -> Any:
         """As in `typer.Typer`. ``own`` names options, such as ``--source``, that mean something
@@ -32,6 +51,7 @@ class _ConfiguredCommand(TyperCommand):
         """Read what was given; what is wrong with the configuration is told like other errors."""
         from rustassistant.errors import RustAssistantError
 
+        spare_conversions(self.get_params(ctx))
         as_json = "--json" in args  # the parser has not come so far
         ctx.default_map = _FromFile(ctx)
         try:
@@ -41,6 +61,19 @@ class _ConfiguredCommand(TyperCommand):
 
             print_error(error, as_json=as_json)
             raise typer.Exit(error.exit_code) from None
+
+
+def _loaded(name: str, module: str, own: Iterable[str]) -> Any:
+    found = import_module(f"rustassistant.cli.commands.{module}")
+    declared = getattr(found, module)
+    if isinstance(declared, typer.Typer):
+        commands = declared
+    else:
+        commands = Commands(add_completion=False)
+        commands.command(name, epilog=found.EXAMPLES, own=own)(declared)
+    made = typer.main.get_command(commands)
+    made.name = name
+    return made
 
 
 class _FromFile(dict[str, Any]):

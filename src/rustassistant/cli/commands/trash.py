@@ -161,8 +161,7 @@ def empty(
 trash = Commands(
     help="Look at, bring back, or delete for good what was evicted, cleared or superseded.",
     no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    add_completion=False,
 )
 trash.command(name="list", epilog=_LIST_EXAMPLES)(list_)
 trash.command(epilog=_RESTORE_EXAMPLES)(restore)
