@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.run-installed
 DEV    := $(VENV)/.dev-installed
 BENCH  := $(VENV)/.bench-installed
+NATIVE := $(wildcard src/rustassistant/native/*.pyx)
 
 .PHONY: help demo test torture lint bench docs clean
 
@@ -25,15 +26,15 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 
-$(RUN): pyproject.toml | $(VENV)/bin/python
+$(RUN): pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(DEV): pyproject.toml | $(RUN)
+$(DEV): pyproject.toml $(RUN)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-$(BENCH): pyproject.toml | $(RUN)
+$(BENCH): pyproject.toml $(RUN)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group bench
 	@touch $@
 

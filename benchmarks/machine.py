@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import apsw
 
+from rustassistant import native
+
 _PACKAGES: Final = (
     "rustassistant", "apsw", "msgspec", "zstandard", "sqlite-utils", "diskcache", "duckdb",
 )  # fmt: skip
@@ -25,6 +27,7 @@ def machine(work: Path) -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "compiled": native.take_apart is not None,
         "sqlite": apsw.sqlite_lib_version(),
         "file_system": _file_system(work),
         "load_before": round(os.getloadavg()[0], 2),
@@ -37,10 +40,11 @@ def machine(work: Path) -> dict[str, Any]:
 def described(known: dict[str, Any]) -> str:
     """In a sentence or two."""
     packages = ", ".join(f"{name} {number}" for name, number in known["packages"].items())
+    entries = "entries read by compiled code" if known["compiled"] else "all in Python"
     return (
         f"{known['cpu']}, {known['cpus']} processors, {known['memory_bytes'] / 2**30:.0f} GiB; "
         f"{known['kernel']}, {known['file_system']}; {known['python']}, SQLite {known['sqlite']}, "
-        f"{known['tar']}; {packages}. Load before: {known['load_before']:.2f}."
+        f"{known['tar']}; {entries}; {packages}. Load before: {known['load_before']:.2f}."
     )
 
 

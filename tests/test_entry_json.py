@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rustassistant.entry import differing_fields, full_key
 from rustassistant.entry_json import MAX_NESTING, Parsed, compact, file_name, parse, render
 from rustassistant.errors import EntryError
+from rustassistant.native import take_apart
 from rustassistant.timestamps import format_rfc3339, parse_rfc3339
 from support import SHARED, dump, fields_of, sample_entry
 
@@ -25,6 +26,14 @@ RESULTS = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True, params=["compiled", "Python alone"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "Python alone":
+        monkeypatch.setattr("rustassistant.entry_json.take_apart", None)
+    elif take_apart is None:
+        pytest.skip("there was no C compiler when this was installed")
 
 
 @st.composite

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Annotated, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from rustassistant.entry import JSON_KEY_DIGITS, Entry, full_key
 from rustassistant.errors import EntryError
+from rustassistant.native import take_apart
 from rustassistant.timestamps import format_rfc3339, parse_rfc3339
+
+if TYPE_CHECKING:
+    from rustassistant.native.entries import Parts
 
 MAX_NESTING: Final = 256
 """Levels of arrays and objects. The Rust program writes and reads 128 at most."""
@@ -68,6 +72,40 @@ def parse(text: bytes, *, repository: str, cache_type: str) -> Parsed:
 
     Raises EntryError, saying why, for anything that is not an entry.
     """
+    if take_apart is not None:
+        parts = take_apart(text)
+        if parts is not None and parts[-1] == cache_type:
+            entry = _as_printed(parts, repository)
+            if entry is not None:
+                return Parsed(entry, ())
+    return _parsed(text, repository, cache_type)
+
+
+def _as_printed(parts: Parts, repository: str) -> Entry | None:
+    """The entry whose file is just as the Rust program prints it, as far as was not looked at."""
+    (file_path, file_hash, analyzed_at, provider, model, prompt_hash, schema_version, result,
+     tokens_used, file_size, cache_key, cache_type) = parts  # fmt: skip
+    if cache_key is not None:
+        derived = full_key(file_hash.hex(), model, prompt_hash, schema_version)
+        if derived[:JSON_KEY_DIGITS] != cache_key:
+            return None
+    return Entry(
+        repository=repository,
+        cache_type=cache_type,
+        file_path=file_path,
+        file_hash=file_hash,
+        analyzed_at=analyzed_at,
+        provider=provider,
+        model=model,
+        prompt_hash=prompt_hash,
+        schema_version=schema_version,
+        result=result,
+        tokens_used=tokens_used,
+        file_size=file_size,
+    )
+
+
+def _parsed(text: bytes, repository: str, cache_type: str) -> Parsed:
     fields = _decode(text)
     try:
         file_hash = bytes.fromhex(fields.file_hash)
