@@ -1,14 +1,16 @@
 """What takes longest, compiled: it says the same as the Python that it stands in for, or nothing.
 
 Built where a C compiler is at hand when this is installed. Where none was, and where
-``RUSTASSISTANT_PURE_PYTHON`` is set, all is done in Python, to the same end, and takes longer.
+``RUSTASSISTANT_PURE_PYTHON`` is set, all is done in Python, to the same end, and takes longer: each
+name is None then. What they do is said in ``entries.pyi`` and ``files.pyi``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rustassistant.native.entries import Parts
@@ -16,15 +18,21 @@ if TYPE_CHECKING:
 PURE_PYTHON: Final = "RUSTASSISTANT_PURE_PYTHON"
 
 
-def _compiled() -> Callable[[bytes], Parts | None] | None:
+def _compiled(module: str, name: str) -> Any:
     if os.environ.get(PURE_PYTHON):
         return None
     try:
-        from rustassistant.native.entries import take_apart
+        return getattr(import_module(f"{__name__}.{module}"), name)
     except ImportError:  # not built, or for another Python
         return None
-    return take_apart
 
 
-take_apart: Final = _compiled()
-"""See ``entries.pyi``; None where it is not to be had."""
+take_apart: Final[Callable[[bytes], Parts | None] | None] = _compiled("entries", "take_apart")
+stamp: Final[Callable[[int, int, int, int], int] | None] = _compiled("files", "stamp")
+unchanged: Final[
+    Callable[
+        [int, tuple[str, ...], list[Collection[int] | None]],
+        tuple[list[int], int],
+    ]
+    | None
+] = _compiled("files", "unchanged")

@@ -15,6 +15,7 @@ import msgspec
 from rustassistant.codec import MAX_TEXT_BYTES
 from rustassistant.entry_json import file_name, parse
 from rustassistant.errors import EntryError
+from rustassistant.native import unchanged
 from rustassistant.stores.base import (
     Folder,
     Found,
@@ -83,25 +84,15 @@ class JsonPartition(msgspec.Struct, frozen=True):
 
     def look(self, known: Stamps) -> Look:
         """Open none of the files."""
-        unchanged, size = [], 0
         try:
             directory = os.open(self.path, _DIRECTORY)
         except OSError:
             return Look()  # reading says why
         try:
-            for position, (name, stamps) in enumerate(zip(self.names, known, strict=True)):
-                if not stamps:
-                    continue
-                try:
-                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                except OSError:
-                    continue
-                if stamp_of(status) in stamps:
-                    unchanged.append(position)
-                    size += status.st_size
+            positions, size = (unchanged or _unchanged)(directory, self.names, [*known])
         finally:
             os.close(directory)
-        return Look(tuple(unchanged), size)
+        return Look(tuple(positions), size)
 
     def read(self) -> Iterator[Found | Failure]:
         """Read each file."""
@@ -139,6 +130,22 @@ class JsonPartition(msgspec.Struct, frozen=True):
 
     def _failure(self, name: str, reason: str, size: int = 0) -> Failure:
         return Failure(self._path(name), self.folder.cache_type, reason, size)
+
+
+def _unchanged(directory: int, names: Sequence[str], known: Stamps) -> tuple[Sequence[int], int]:
+    """Positions of the files that have one of the stamps known of them, and their bytes in all."""
+    found, size = [], 0
+    for position, (name, stamps) in enumerate(zip(names, known, strict=True)):
+        if not stamps:
+            continue
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            continue
+        if stamp_of(status) in stamps:
+            found.append(position)
+            size += status.st_size
+    return found, size
 
 
 def _announce(names: Sequence[str], directory: int) -> None:

@@ -1,0 +1,82 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""Looking at many files of one directory: which of them are as they were."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef extern from "Python.h":
+    bytes PyUnicode_EncodeFSDefault(object text)
+
+
+cdef extern from "<fcntl.h>" nogil:
+    const int AT_SYMLINK_NOFOLLOW
+
+
+cdef extern from "<sys/stat.h>" nogil:
+    struct timespec:
+        int64_t tv_sec
+        int64_t tv_nsec
+    struct Status "stat":
+        int64_t st_size
+        uint64_t st_ino
+        timespec st_mtim
+        timespec st_ctim
+    int fstatat(int directory, const char* name, Status* status, int flags)
+
+
+cdef inline uint64_t _mixed(uint64_t value) noexcept nogil:
+    """The last step of splitmix64 (Steele, Lea and Flood, 2014, with Stafford's constants)."""
+    value = (value ^ value >> 30) * <uint64_t>0xBF58476D1CE4E5B9
+    value = (value ^ value >> 27) * <uint64_t>0x94D049BB133111EB
+    return value ^ value >> 31
+
+
+cdef int64_t _stamp(
+    uint64_t size, uint64_t modified, uint64_t changed, uint64_t inode
+) noexcept nogil:
+    cdef uint64_t golden = <uint64_t>0x9E3779B97F4A7C15
+    cdef uint64_t state = _mixed(size + golden)
+    state = _mixed((state ^ modified) + golden)
+    state = _mixed((state ^ changed) + golden)
+    state = _mixed((state ^ inode) + golden)
+    return <int64_t>(state & <uint64_t>0xFFFFFFFFFFFF) - (<int64_t>1 << 47)
+
+
+def stamp(int64_t size, int64_t modified, int64_t changed, uint64_t inode):
+    """What ``reading.stamp_of`` makes of a file's size, its two times and its inode."""
+    return _stamp(size, modified, changed, inode)
+
+
+def unchanged(int directory, tuple names not None, list known not None):
+    """Positions of the files that have one of the stamps known of them, and their bytes in all.
+
+    ``directory`` is an open descriptor; ``known`` holds, for each of the names, stamps or None.
+    """
+    cdef Status status
+    cdef bytes encoded
+    cdef const char* name
+    cdef int failed
+    cdef int64_t size = 0
+    found = []
+    if len(names) != len(known):
+        raise ValueError("not as many names as stamps")
+    for position in range(len(names)):
+        stamps = known[position]
+        if not stamps:
+            continue
+        encoded = PyUnicode_EncodeFSDefault(names[position])
+        name = encoded
+        with nogil:
+            failed = fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW)
+        if failed:
+            continue
+        made = _stamp(
+            status.st_size,
+            status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec,
+            status.st_ctim.tv_sec * 1_000_000_000 + status.st_ctim.tv_nsec,
+            status.st_ino,
+        )
+        if made in stamps:
+            found.append(position)
+            size += status.st_size
+    return found, size
