@@ -19,7 +19,8 @@ from rustassistant.stores.json_tree.store import JsonPartition
 pytest.importorskip(
     "rustassistant.native.files", reason="there was no C compiler when this was installed"
 )
-INT64 = st.integers(-(2**63), 2**63 - 1)
+TIMES = st.integers(-(2**65), 2**65)
+SIZES = st.integers(0, 2**63 - 1)
 
 
 def in_python(function: Callable[[], Any]) -> Any:
@@ -36,7 +37,7 @@ def status(size: int, modified: int, changed: int, inode: int) -> Any:
     return Status()
 
 
-@given(INT64, INT64, INT64, st.integers(0, 2**64 - 1))
+@given(SIZES, TIMES, TIMES, st.integers(0, 2**64 - 1))
 def test_stamps_are_the_same(size: int, modified: int, changed: int, inode: int) -> None:
     one = status(size, modified, changed, inode)
     made = reading.stamp_of(one)
@@ -74,6 +75,20 @@ def test_a_look_finds_what_the_one_in_python_finds(tmp_path: Path) -> None:
     other = in_python(lambda: partition.look(known))
     assert list(other.unchanged) == list(look.unchanged)
     assert other.size == look.size
+
+
+def test_a_time_past_what_64_bits_hold_is_another_stamp(tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text("text")
+    before = reading.stamp_of(os.lstat(file))
+    os.utime(file, (10**10, 10**10))  # the year 2286
+    folder = Folder(Repository("/home/dev/project"), CacheType.DOCS, "flat", "")
+    partition = JsonPartition(folder, str(tmp_path), ("one.json",))
+    after = reading.stamp_of(os.lstat(file))
+    assert in_python(lambda: reading.stamp_of(os.lstat(file))) == after != before
+    for way in (partition.look, lambda known: in_python(lambda: partition.look(known))):
+        assert not way([(before,)]).unchanged
+        assert list(way([(after,)]).unchanged) == [0]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "Python.h":
     bytes PyUnicode_EncodeFSDefault(object text)
+    uint64_t PyLong_AsUnsignedLongLongMask(object number) except? 0xFFFFFFFFFFFFFFFF
 
 
 cdef extern from "<fcntl.h>" nogil:
@@ -42,9 +43,19 @@ cdef int64_t _stamp(
     return <int64_t>(state & <uint64_t>0xFFFFFFFFFFFF) - (<int64_t>1 << 47)
 
 
-def stamp(int64_t size, int64_t modified, int64_t changed, uint64_t inode):
+def stamp(size, modified, changed, inode):
     """What ``reading.stamp_of`` makes of a file's size, its two times and its inode."""
-    return _stamp(size, modified, changed, inode)
+    return _stamp(
+        PyLong_AsUnsignedLongLongMask(size),
+        PyLong_AsUnsignedLongLongMask(modified),
+        PyLong_AsUnsignedLongLongMask(changed),
+        PyLong_AsUnsignedLongLongMask(inode),
+    )
+
+
+cdef inline uint64_t _nanoseconds(timespec then) noexcept nogil:
+    """Modulo 2**64, since a file's time may lie beyond: ext4 knows years up to 2446."""
+    return <uint64_t>then.tv_sec * 1_000_000_000 + <uint64_t>then.tv_nsec
 
 
 def unchanged(int directory, tuple names not None, list known not None):
@@ -72,8 +83,8 @@ def unchanged(int directory, tuple names not None, list known not None):
             continue
         made = _stamp(
             status.st_size,
-            status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec,
-            status.st_ctim.tv_sec * 1_000_000_000 + status.st_ctim.tv_nsec,
+            _nanoseconds(status.st_mtim),
+            _nanoseconds(status.st_ctim),
             status.st_ino,
         )
         if made in stamps:
