@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.run-installed
 DEV    := $(VENV)/.dev-installed
 BENCH  := $(VENV)/.bench-installed
-NATIVE := $(wildcard src/rustassistant/native/*.pyx)
+NATIVE := $(wildcard src/rustassistant/native/*.pyx src/rustassistant/native/*.pxd)
 
 .PHONY: help demo test torture lint bench docs clean
 

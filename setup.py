@@ -9,7 +9,12 @@ _NATIVE = Path("src/rustassistant/native")
 setup(
     ext_modules=[
         # Optional: where there is no C compiler, all is done in Python, and takes longer.
-        Extension(f"rustassistant.native.{source.stem}", [source.as_posix()], optional=True)
+        Extension(
+            f"rustassistant.native.{source.stem}",
+            [source.as_posix()],
+            depends=[header.as_posix() for header in _NATIVE.glob("*.pxd")],
+            optional=True,
+        )
         for source in sorted(_NATIVE.glob("*.pyx"))
     ]
 )

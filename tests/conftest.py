@@ -28,6 +28,12 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return home / ".rustassistant"
 
 
+@pytest.fixture
+def read_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who watches Python read, or puts something else in its place."""
+    monkeypatch.setattr("rustassistant.stores.json_tree.store.Reader", None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if SHARED.is_dir():
         return

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rustassistant.stores import renaming
+from rustassistant.stores.json_tree import store as json_store
 
 _OPEN_FILES: Final = "/proc/self/fd/"
 _EXCHANGE: Final = 2
@@ -52,6 +53,9 @@ class SystemCalls:
             setattr(os, name, getattr(self, f"_{name}"))
         for name in ("stat", "lstat", "fstat", "listdir"):
             setattr(os, name, self._looking(getattr(posix, name)))
+        # Compiled code asks the system itself, and leaves all that fails to what is asked here.
+        for name in ("Reader", "unchanged"):
+            setattr(json_store, name, None)
         self._really_open: Any = builtins.open
         builtins.open = io.open = self._open_file
         self._really_rename: Any = renaming._rename

@@ -310,6 +310,7 @@ def test_undisturbed_file_is_read_once(file: Path, monkeypatch: pytest.MonkeyPat
     assert len(calls) == 1
 
 
+@pytest.mark.usefixtures("read_in_python")
 def test_entry_that_keeps_changing_is_a_failure_and_the_next_is_read(
     entry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -520,6 +521,7 @@ def not_in_memory(descriptor: int, buffers: list[bytearray], offset: int, flags:
     raise BlockingIOError
 
 
+@pytest.mark.usefixtures("read_in_python")
 def test_files_are_announced_to_the_kernel_before_any_is_read(
     entry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

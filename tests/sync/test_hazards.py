@@ -313,6 +313,7 @@ def test_file_that_is_cut_off_before_it_was_ever_read_is_no_deletion(
     in_step(tree, database)
 
 
+@pytest.mark.usefixtures("read_in_python")
 def test_file_that_cannot_be_found_on_a_bad_disk_is_no_deletion(
     tree: Tree, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

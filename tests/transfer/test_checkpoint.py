@@ -103,7 +103,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def read(monkeypatch: pytest.MonkeyPatch, read_in_python: None) -> Iterator[list[str]]:
     """Names of the files that are read, in this process."""
     names: list[str] = []
     original = json_store.JsonPartition._read_one

@@ -671,7 +671,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
         "    if 'deadly' in path:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return read(path, **how)\n"
-        "store.read_file = deadly\n"
+        "store.read_file, store.Reader = deadly, None\n"
         "workers.serve()",
     )
     cache = Cache(tmp_path / "repos")

@@ -150,6 +150,7 @@ def test_a_rerun_that_finds_nothing_new_starts_no_worker(
         transfer(source, destination, options=TWO)
 
 
+@pytest.mark.usefixtures("read_in_python")
 def test_checksum_reads_everything_anew(
     source: JsonTree, destination: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

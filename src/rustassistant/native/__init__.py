@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rustassistant.native.entries import Parts
+    from rustassistant.native.reading import Reader as _Reader
 
 PURE_PYTHON: Final = "RUSTASSISTANT_PURE_PYTHON"
 
@@ -28,6 +29,7 @@ def _compiled(module: str, name: str) -> Any:
 
 
 take_apart: Final[Callable[[bytes], Parts | None] | None] = _compiled("entries", "take_apart")
+Reader: Final[type[_Reader] | None] = _compiled("reading", "Reader")
 stamp: Final[Callable[[int, int, int, int], int] | None] = _compiled("files", "stamp")
 unchanged: Final[
     Callable[

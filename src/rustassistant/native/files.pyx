@@ -1,9 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """Looking at many files of one directory: which of them are as they were."""
 
-from libc.stdint cimport int64_t, uint64_t
-
-
 cdef extern from "Python.h":
     bytes PyUnicode_EncodeFSDefault(object text)
     uint64_t PyLong_AsUnsignedLongLongMask(object number) except? 0xFFFFFFFFFFFFFFFF
@@ -14,14 +11,6 @@ cdef extern from "<fcntl.h>" nogil:
 
 
 cdef extern from "<sys/stat.h>" nogil:
-    struct timespec:
-        int64_t tv_sec
-        int64_t tv_nsec
-    struct Status "stat":
-        int64_t st_size
-        uint64_t st_ino
-        timespec st_mtim
-        timespec st_ctim
     int fstatat(int directory, const char* name, Status* status, int flags)
 
 
@@ -43,6 +32,20 @@ cdef int64_t _stamp(
     return <int64_t>(state & <uint64_t>0xFFFFFFFFFFFF) - (<int64_t>1 << 47)
 
 
+cdef inline uint64_t _nanoseconds(timespec then) noexcept nogil:
+    """Modulo 2**64, since a file's time may lie beyond: ext4 knows years up to 2446."""
+    return <uint64_t>then.tv_sec * 1_000_000_000 + <uint64_t>then.tv_nsec
+
+
+cdef int64_t stamp_of(const Status* status) noexcept nogil:
+    return _stamp(
+        status.st_size,
+        _nanoseconds(status.st_mtim),
+        _nanoseconds(status.st_ctim),
+        status.st_ino,
+    )
+
+
 def stamp(size, modified, changed, inode):
     """What ``reading.stamp_of`` makes of a file's size, its two times and its inode."""
     return _stamp(
@@ -51,11 +54,6 @@ def stamp(size, modified, changed, inode):
         PyLong_AsUnsignedLongLongMask(changed),
         PyLong_AsUnsignedLongLongMask(inode),
     )
-
-
-cdef inline uint64_t _nanoseconds(timespec then) noexcept nogil:
-    """Modulo 2**64, since a file's time may lie beyond: ext4 knows years up to 2446."""
-    return <uint64_t>then.tv_sec * 1_000_000_000 + <uint64_t>then.tv_nsec
 
 
 def unchanged(int directory, tuple names not None, list known not None):
@@ -81,13 +79,7 @@ def unchanged(int directory, tuple names not None, list known not None):
             failed = fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW)
         if failed:
             continue
-        made = _stamp(
-            status.st_size,
-            _nanoseconds(status.st_mtim),
-            _nanoseconds(status.st_ctim),
-            status.st_ino,
-        )
-        if made in stamps:
+        if stamp_of(&status) in stamps:
             found.append(position)
             size += status.st_size
     return found, size
