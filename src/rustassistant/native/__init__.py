@@ -2,7 +2,7 @@
 
 Built where a C compiler is at hand when this is installed. Where none was, and where
 ``RUSTASSISTANT_PURE_PYTHON`` is set, all is done in Python, to the same end, and takes longer: each
-name is None then. What they do is said in ``entries.pyi`` and ``files.pyi``.
+name is None then. What they do is said in the ``.pyi`` files here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def _compiled(module: str, name: str) -> Any:
 
 
 take_apart: Final[Callable[[bytes], Parts | None] | None] = _compiled("entries", "take_apart")
+add_first: Final[Callable[..., tuple[int, int]] | None] = _compiled("arrivals", "add_first")
 Reader: Final[type[_Reader] | None] = _compiled("reading", "Reader")
 stamp: Final[Callable[[int, int, int, int], int] | None] = _compiled("files", "stamp")
 unchanged: Final[

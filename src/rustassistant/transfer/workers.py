@@ -8,6 +8,7 @@ parent: whatever kills the parent, the pipe closes and the workers end with it.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import pickle
@@ -33,6 +34,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _LENGTH: Final = struct.Struct("<Q")
 _READY: Final = b"ready"
+_PIPE_BYTES: Final = 2**20
 _STARTS: Final = 3
 """Attempts at starting a worker that is killed before it is ready."""
 
@@ -190,6 +192,7 @@ class _Worker:
             process_group=0,
         )
         self._function = b""
+        _widen(self._pipe(self._process.stdout))
 
     def is_ready(self) -> bool:
         """Wait until it has started; False if it never will."""
@@ -216,6 +219,13 @@ class _Worker:
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
         assert pipe is not None  # noqa: S101 - both are asked for above
         return pipe
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a worker write most answers at once and go on, not wait each 64 KiB until we read."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # users have a share of such memory
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _send(pipe: IO[bytes], message: bytes) -> None:

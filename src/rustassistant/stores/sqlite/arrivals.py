@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from rustassistant.codec import Record
-from rustassistant.errors import DamagedError
+from rustassistant.native import add_first
 from rustassistant.stores.base import Folder
 from rustassistant.stores.outcomes import Conflict, OnConflict, Outcome, Outcomes, Put, Rules
-from rustassistant.stores.sqlite.identifiers import Identifiers
+from rustassistant.stores.sqlite.identifiers import FolderIds, Identifiers
+from rustassistant.stores.sqlite.owners import Owners
 from rustassistant.stores.sqlite.rivals import (
     Likeness,
     Rival,
@@ -20,16 +21,11 @@ from rustassistant.stores.sqlite.rivals import (
     rivals_of,
 )
 from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.stores.sqlite.schema import HASH_PREFIX
+from rustassistant.stores.sqlite.schema import place_of
 from rustassistant.stores.sqlite.totals import Totals, month_of, sums_of
 from rustassistant.stores.sqlite.trash import EVICTED, SUPERSEDED, promote, take_back, throw_away
+from rustassistant.usage import MAX_TOKENS
 
-_OWNERS_AT_ONCE: Final = 256
-_FIND_OWNERS: Final = f"""
-SELECT result_digest, id, result, dictionary_id FROM entries INDEXED BY entries_by_result
-WHERE result IS NOT NULL
-  AND substr(result_digest, 1, {HASH_PREFIX}) IN ({",".join("?" * _OWNERS_AT_ONCE)})
-"""
 _ADD_FILE: Final = (
     "INSERT INTO files (id, repository_id, path, hash, size, place) VALUES (?,?,?,?,?,?)"
 )
@@ -81,8 +77,7 @@ class Arrivals:
         self._first_own = self._next_entry = self._next_id()
         self._rows: list[tuple[Any, ...]] = []
         self._files_of_rows: set[int] = set()
-        self._sound: set[int] = set()
-        self._owners: dict[bytes, int] = {}
+        self._owners = Owners(reader)
         self._shared: dict[Likeness, int] = {}
 
     def _next_id(self) -> int:
@@ -93,26 +88,61 @@ class Arrivals:
         """Add what is not there yet of one folder."""
         outcomes, conflicts = Outcomes(), list[Conflict]()
         ids = self.ids.folder(folder)
-        self._owners = self._find_owners(records)
+        self.ids.turn_to(ids.repository)
+        self._owners.find(record.result_digest for record in records)
         self._shared.clear()
-        each = []
-        file_of, producer_of, is_first = self.ids.file, self.ids.producer, self.ids.is_first
-        cache_type, dedup, migrated = folder.cache_type, self._rules.dedup, Outcome.MIGRATED
-        for record in records:
-            file_id, others = file_of(ids.repository, record)
-            producer_id = producer_of(record)
-            # Most are the first of their identity, and cost no query at all.
-            if not dedup and is_first(file_id, others, cache_type, producer_id):
-                self._add(record, file_id, ids.folder, producer_id)
-                each.append(migrated)
-                continue
-            alike = [file_id] if others is None else [row_id for _, row_id in others]
-            arrival = _Arrival(record, folder, ids.folder, file_id, alike, producer_id)
-            each.append(self._compare(arrival, outcomes, conflicts))
+        each, listed = list[Outcome](), [*records]
+        while len(each) < len(listed):
+            added = self._add_first(listed, len(each), ids, folder.cache_type)
+            each += [Outcome.MIGRATED] * added
+            if len(each) < len(listed):
+                each.append(self._put_one(listed[len(each)], folder, ids, outcomes, conflicts))
         self._flush()
         for outcome in each:
             outcomes.count(outcome)
         return Put(outcomes, each, conflicts)
+
+    def _add_first(self, records: list[Record], start: int, ids: FolderIds, cache_type: str) -> int:
+        """Add records from there on as long as each is sure to be the first of its identity, by
+        compiled code if there is any; return how many they were."""
+        if add_first is None or self._rules.dedup or not self.ids.all_known:
+            return 0
+        reached, self._next_entry = add_first(
+            records,
+            start,
+            ids=self.ids,
+            owner_of=self._owners.add,
+            place_of=place_of,
+            add_sums=self._totals.add,
+            most_tokens=MAX_TOKENS,
+            cache_type=cache_type,
+            folder_id=ids.folder,
+            repository_id=ids.repository,
+            rows=self._rows,
+            files_of_rows=self._files_of_rows,
+            next_entry=self._next_entry,
+        )
+        return reached - start
+
+    def _put_one(
+        self,
+        record: Record,
+        folder: Folder,
+        ids: FolderIds,
+        outcomes: Outcomes,
+        conflicts: list[Conflict],
+    ) -> Outcome:
+        file_id, others = self.ids.file(ids.repository, record)
+        producer_id = self.ids.producer(record)
+        # Most are the first of their identity, and cost no query at all.
+        if not self._rules.dedup and self.ids.is_first(
+            file_id, others, folder.cache_type, producer_id
+        ):
+            self._add(record, file_id, ids.folder, producer_id)
+            return Outcome.MIGRATED
+        alike = [file_id] if others is None else [row_id for _, row_id in others]
+        arrival = _Arrival(record, folder, ids.folder, file_id, alike, producer_id)
+        return self._compare(arrival, outcomes, conflicts)
 
     def _compare(self, arrival: _Arrival, outcomes: Outcomes, conflicts: list[Conflict]) -> Outcome:
         """Put an entry that may be there already, or share a row with another."""
@@ -132,35 +162,6 @@ class Arrivals:
             throw_away(self._totals, entry_id, reason=SUPERSEDED, now=time.time_ns())
         return Outcome.MIGRATED
 
-    def _find_owners(self, records: Sequence[Record]) -> dict[bytes, int]:
-        """Entries that hold a result of one of these records, by its digest."""
-        owners: dict[bytes, int] = {}
-        wanted = {record.result_digest for record in records}
-        for start in range(0, len(records), _OWNERS_AT_ONCE):
-            prefixes: list[bytes | None] = [
-                record.result_digest[:HASH_PREFIX]
-                for record in records[start : start + _OWNERS_AT_ONCE]
-            ]
-            prefixes += [None] * (_OWNERS_AT_ONCE - len(prefixes))
-            owners |= {
-                digest: row_id
-                for digest, row_id, frame, dictionary_id in self._execute(_FIND_OWNERS, prefixes)
-                if digest in wanted and self._is_sound(row_id, frame, dictionary_id, digest)
-            }
-        return owners
-
-    def _is_sound(
-        self, row_id: int, frame: bytes, dictionary_id: int | None, digest: bytes
-    ) -> bool:
-        """Whether a result can still be read: good bytes are not given up for damaged ones."""
-        if row_id not in self._sound:
-            try:
-                self._reader.text(frame, dictionary_id, digest)
-            except DamagedError:
-                return False
-            self._sound.add(row_id)
-        return True
-
     def _rivals(self, arrival: _Arrival) -> list[Rival]:
         if not self._files_of_rows.isdisjoint(arrival.alike):
             self._flush()  # some may be among the rows that come in with it
@@ -179,7 +180,7 @@ class Arrivals:
         equal = [
             rival
             for rival in rivals
-            if (rival.owner_id in self._sound or rival.owner_id >= self._first_own)
+            if (self._owners.is_sound(rival.owner_id) or rival.owner_id >= self._first_own)
             and is_equal(self._reader, rival, record, arrival.file_id, arrival.producer_id)
         ]
         if not equal:
@@ -294,7 +295,7 @@ class Arrivals:
         entry_id = self._next_entry
         self._next_entry = entry_id + 1
         digest = record.result_digest
-        owner = self._owners.setdefault(digest, entry_id)
+        owner = self._owners.add(digest, entry_id)
         shared = owner != entry_id
         result = None if shared else record.result
         original, analyzed_at = record.original, record.analyzed_at

@@ -44,7 +44,7 @@ class Identifiers:
         self._keeps_meta = keeps_meta
         self._execute = connection.execute
         self._folders: dict[Folder, FolderIds] = {}
-        self._producers: dict[_Parts, int] = {}
+        self.producers: dict[_Parts, int] = {}
         self._keys: dict[tuple[str, str, int], int] = {}
         self.key_of: dict[int, int] = {}
         rows = self._execute(
@@ -52,19 +52,19 @@ class Identifiers:
         )
         for *parts, row_id in rows:
             self._remember(Producer(*parts), row_id)
-        self._next_file: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM files").get
+        self.next_file: int = self._execute("SELECT ifnull(max(id), 0) + 1 FROM files").get
         self._made_repositories: set[int] = set()
-        self._files: dict[tuple[str, bytes], _FileRows] = {}
+        self.files: dict[tuple[str, bytes], _FileRows] = {}
         self._files_of: int | None = None
-        self._files_complete = False
-        self._seen: set[tuple[int, str, int]] = set()
+        self.all_known = False
+        self.seen: set[tuple[int, str, int]] = set()
         self.new_files: list[tuple[int, int, str, bytes, int | None, int]] = []
 
     def _remember(self, parts: _Parts, row_id: int) -> None:
         """Note a producer, and which others make the same keys: those of another provider."""
         _, model, prompt_hash, version = parts
         key = (model, prompt_hash or "", DEFAULT_SCHEMA_VERSION if version is None else version)
-        self._producers[parts] = row_id
+        self.producers[parts] = row_id
         self.key_of[row_id] = self._keys.setdefault(key, len(self._keys))
 
     def existing(self, folder: Folder) -> FolderIds | None:
@@ -125,7 +125,7 @@ class Identifiers:
     def producer(self, record: Record) -> int:
         """Id of what made a record's result."""
         parts = (record.provider, record.model, record.prompt_hash, record.schema_version)
-        found = self._producers.get(parts)
+        found = self.producers.get(parts)
         if found is None:
             self._execute(
                 "INSERT INTO producers (provider, model, prompt_hash, schema_version)"
@@ -136,24 +136,30 @@ class Identifiers:
             self._remember(parts, found)
         return found
 
+    def turn_to(self, repository: int) -> None:
+        """Remember the files of one repository, and forget those of another.
+
+        Entries come repository by repository, and what is remembered is all there is if the
+        repository was made in this run.
+        """
+        if repository != self._files_of:
+            self._files_of = repository
+            self.files = {}
+            self.seen = set()
+            self.all_known = repository in self._made_repositories
+            self._made_repositories.discard(repository)
+
     def file(self, repository: int, record: Record) -> tuple[int, _FileRows | None]:
         """Id of the file content that a record is about, whose row is made if need be; and the rows
         of that path and content, this one included, or None if there were none.
 
-        Remembers the files of one repository at a time: entries come repository by repository,
-        and what it remembers is all there is if the repository was made in this run.
+        The repository is the one that was turned to last.
         """
-        if repository != self._files_of:
-            self._files_of = repository
-            self._files = {}
-            self._seen = set()
-            self._files_complete = repository in self._made_repositories
-            self._made_repositories.discard(repository)
         path, content, size = record.file_path, record.file_hash, record.file_size
-        rows = self._files.get((path, content))
+        rows = self.files.get((path, content))
         if rows is None:
-            rows = self._files[path, content] = []
-            if not self._files_complete:
+            rows = self.files[path, content] = []
+            if not self.all_known:
                 wanted = (
                     content[:HASH_PREFIX],
                     place_of(repository, path),
@@ -166,8 +172,8 @@ class Identifiers:
         for known_size, row_id in rows:
             if known_size == size:
                 return row_id, rows
-        made = self._next_file
-        self._next_file = made + 1
+        made = self.next_file
+        self.next_file = made + 1
         others = rows if rows else None
         rows.append((size, made))
         self.new_files.append((made, repository, path, content, size, place_of(repository, path)))
@@ -177,11 +183,11 @@ class Identifiers:
         self, file_id: int, others: _FileRows | None, cache_type: str, producer_id: int
     ) -> bool:
         """Whether no entry with this identity can be there yet, which is remembered."""
-        if not self._files_complete:
+        if not self.all_known:
             return others is None
         first = file_id if others is None else others[0][1]
         identity = (first, cache_type, self.key_of[producer_id])
-        if identity in self._seen:
+        if identity in self.seen:
             return False
-        self._seen.add(identity)
+        self.seen.add(identity)
         return True

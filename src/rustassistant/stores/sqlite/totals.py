@@ -90,10 +90,10 @@ class Totals:
     def __init__(self, reader: EntryReader) -> None:
         self.connection = reader.connection
         self._reader = reader
-        self._changes: dict[tuple[int, int, int], list[Sums]] = {}
+        self._changes: dict[tuple[int, int, int], list[tuple[int, ...]]] = {}
 
-    def add(self, group: tuple[int, int, int], sums: Sums) -> None:
-        """Count in what is added to a `Group`; what is taken away is negative."""
+    def add(self, group: tuple[int, int, int], sums: tuple[int, ...]) -> None:
+        """Count in the `Sums` of what is added to a `Group`; what is taken away is negative."""
         changes = self._changes.get(group)
         if changes is None:
             changes = self._changes[group] = []
