@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rustassistant.stores import renaming
+from rustassistant.stores.json_tree import scanning as json_scanning
 from rustassistant.stores.json_tree import store as json_store
 
 _OPEN_FILES: Final = "/proc/self/fd/"
@@ -54,8 +55,12 @@ class SystemCalls:
         for name in ("stat", "lstat", "fstat", "listdir"):
             setattr(os, name, self._looking(getattr(posix, name)))
         # Compiled code asks the system itself, and leaves all that fails to what is asked here.
-        for name in ("Reader", "unchanged"):
-            setattr(json_store, name, None)
+        for module, name in (
+            (json_scanning, "names_alone"),
+            (json_store, "Reader"),
+            (json_store, "unchanged"),
+        ):
+            setattr(module, name, None)
         self._really_open: Any = builtins.open
         builtins.open = io.open = self._open_file
         self._really_rename: Any = renaming._rename

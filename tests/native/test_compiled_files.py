@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rustassistant.entry import CacheType
 from rustassistant.stores.base import Folder, Repository
-from rustassistant.stores.json_tree import reading, store
+from rustassistant.stores.json_tree import reading, scanning, store
 from rustassistant.stores.json_tree.store import JsonPartition
 
 pytest.importorskip(
@@ -27,6 +27,7 @@ def in_python(function: Callable[[], Any]) -> Any:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(reading, "stamp", None)
         patched.setattr(store, "unchanged", None)
+        patched.setattr(scanning, "names_alone", None)
         return function()
 
 
@@ -99,3 +100,48 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     partition = JsonPartition(folder, str(tmp_path), ("link.json",))
     assert not partition.look([(reading.stamp_of(os.stat(file)),)]).unchanged
     assert list(partition.look([(reading.stamp_of(os.lstat(link)),)]).unchanged) == [0]
+
+
+def other_than_an_entry(directory: Path, kind: str) -> None:
+    path = directory / "other.json"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(directory / "a.json")
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    else:
+        (directory / kind).write_text("no entry")
+
+
+@pytest.mark.parametrize(
+    "names", [[], [".json"], ["b.json", "a.json", "größe.json", "\udcff.json"]]
+)
+def test_entries_alone_are_listed_alike(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("text")
+    listed = scanning.scan(str(tmp_path))
+    assert listed == in_python(lambda: scanning.scan(str(tmp_path))) == (sorted(names), [])
+
+
+@pytest.mark.parametrize(
+    "kind", ["directory", "link", "FIFO", "json", "a.jso", "a.json~", "...", "x.JSON"]
+)
+def test_what_else_lies_there_is_told_alike(tmp_path: Path, kind: str) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.json").write_text("text")
+    other_than_an_entry(tmp_path, kind)
+    listed, other = (
+        way(lambda: scanning.scan(str(tmp_path))) for way in (lambda list_it: list_it(), in_python)
+    )
+    assert listed.names == other.names
+    assert [one.path for one in listed.rest] == [one.path for one in other.rest]
+    assert len(listed.names) == 20
+    assert len(listed.rest) == 1
+
+
+def test_what_cannot_be_listed_is_an_error_alike(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    for place, error in (("gone", FileNotFoundError), ("file", NotADirectoryError)):
+        with pytest.raises(error):
+            scanning.scan(str(tmp_path / place))

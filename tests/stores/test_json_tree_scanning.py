@@ -34,6 +34,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", spy)
+    monkeypatch.setattr(scanning, "names_alone", None)
     return paths
 
 

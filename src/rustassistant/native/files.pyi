@@ -1,4 +1,4 @@
-"""Looking at many files of one directory: which of them are as they were."""
+"""Looking at many files of one directory: what they are called, which of them are as they were."""
 
 from collections.abc import Collection
 
@@ -12,3 +12,7 @@ def unchanged(
 
     ``directory`` is an open descriptor; ``known`` holds, for each of the names, stamps or None.
     """
+
+def names_alone(path: str, suffix: bytes) -> list[str] | None:
+    """Names of what lies in a directory, in no order, if all of it are regular files with that
+    suffix; None if anything else lies there too, or if that can't be told."""

@@ -1,8 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
-"""Looking at many files of one directory: which of them are as they were."""
+"""Looking at many files of one directory: what they are called, which of them are as they were."""
+
+from libc cimport errno
+from libc.string cimport memcmp, strlen
 
 cdef extern from "Python.h":
     bytes PyUnicode_EncodeFSDefault(object text)
+    str PyUnicode_DecodeFSDefaultAndSize(const char* text, Py_ssize_t size)
     uint64_t PyLong_AsUnsignedLongLongMask(object number) except? 0xFFFFFFFFFFFFFFFF
 
 
@@ -12,6 +16,18 @@ cdef extern from "<fcntl.h>" nogil:
 
 cdef extern from "<sys/stat.h>" nogil:
     int fstatat(int directory, const char* name, Status* status, int flags)
+
+
+cdef extern from "<dirent.h>" nogil:
+    const unsigned char DT_REG
+    ctypedef struct DIR:
+        pass
+    struct dirent:
+        unsigned char d_type
+        char* d_name
+    DIR* opendir(const char* path)
+    dirent* readdir(DIR* directory)
+    int closedir(DIR* directory)
 
 
 cdef inline uint64_t _mixed(uint64_t value) noexcept nogil:
@@ -83,3 +99,41 @@ def unchanged(int directory, tuple names not None, list known not None):
             found.append(position)
             size += status.st_size
     return found, size
+
+
+cdef inline bint _is_dots(const char* name) noexcept nogil:
+    """Whether it is the directory itself or the one above."""
+    return name[0] == 0x2E and (name[1] == 0 or name[1] == 0x2E and name[2] == 0)
+
+
+def names_alone(path, bytes suffix not None):
+    """Names of what lies in a directory, in no order, if all of it are regular files with that
+    suffix; None if anything else lies there too, or if that can't be told."""
+    cdef bytes encoded = PyUnicode_EncodeFSDefault(path)
+    cdef const char* ending = suffix
+    cdef Py_ssize_t length = len(suffix), size
+    cdef dirent* one
+    cdef const char* place = encoded
+    cdef DIR* directory
+    cdef list names = []
+    with nogil:
+        directory = opendir(place)
+    if directory == NULL:
+        return None
+    try:
+        while True:
+            with nogil:
+                errno.errno = 0
+                one = readdir(directory)
+            if one == NULL:
+                return None if errno.errno else names
+            if _is_dots(one.d_name):
+                continue
+            size = strlen(one.d_name)
+            if one.d_type != DT_REG or size < length:
+                return None
+            if memcmp(one.d_name + size - length, ending, length):
+                return None
+            names.append(PyUnicode_DecodeFSDefaultAndSize(one.d_name, size))
+    finally:
+        closedir(directory)

@@ -6,9 +6,11 @@ import os
 import time
 from typing import Final, NamedTuple
 
+from rustassistant.native import names_alone
 from rustassistant.stores.json_tree.reading import is_fresh
 
 SUFFIX: Final = ".json"
+_SUFFIX: Final = SUFFIX.encode()
 _ROOM: Final = 8 * 2**20
 """Characters of names to remember: those of a quarter of a million files. Whatever the size of a
 tree, it takes no more memory."""
@@ -23,6 +25,9 @@ class Scanned(NamedTuple):
 
 def scan(path: str) -> Scanned:
     """List a directory. Raises OSError if it can't be listed to its end."""
+    if names_alone is not None and (alone := names_alone(path, _SUFFIX)) is not None:
+        alone.sort()
+        return Scanned(alone, [])
     # Almost all of it are entries, so of these nothing but names is kept, which sort quickly.
     names, rest = [], []
     with os.scandir(path) as found:
