@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache, partial
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -26,7 +26,10 @@ import zstandard
 from rustassistant.entry import Entry, Producer
 from rustassistant.errors import DamagedError
 from rustassistant.levels import DEFAULT_LEVEL, THOROUGH_LEVEL
+from rustassistant.native import encode_usual
 from rustassistant.usage import stated_usage
+
+_T = TypeVar("_T")
 
 MAGIC: Final = bytes.fromhex("28b52ffd")
 """What zstd's own frames begin with, and stored ones leave out."""
@@ -109,7 +112,7 @@ def seal(
     file_path: str,
     file_hash: bytes,
     file_size: int | None,
-    producer: Producer,
+    producer: Producer | tuple[str, str, str | None, int | None],
     analyzed_at: int,
     tokens_used: int | None,
     result_digest: bytes,
@@ -201,15 +204,42 @@ class Encoder:
     def __init__(self, *, level: int = DEFAULT_LEVEL, dictionaries: Iterable[Dictionary] = ()):
         self._results: dict[tuple[int | None, bytes], _Result] = {}
         self._remembered = 0
-        self._plain = Compressor(level)
+        self._without = (None, Compressor(level))
         self._by_type = {
             dictionary.cache_type: (dictionary.id, Compressor(level, dictionary.data))
             for dictionary in dictionaries
         }
 
+    def _compressor(self, cache_type: str) -> tuple[int | None, Compressor]:
+        return self._by_type.get(cache_type, self._without)
+
+    def encode_usual(
+        self, items: list[_T], start: int, records: list[Record], *, found: type[_T]
+    ) -> tuple[int, int]:
+        """Append the records of entries that were read, each a ``found`` of ``stores.base``, as far
+        as nothing else is to be said of them, and that is compiled.
+
+        Returns how far it came, and the bytes that these take in the source.
+        """
+        if encode_usual is None:
+            return start, 0
+        return encode_usual(
+            items,
+            start,
+            records,
+            compressors=self._compressor,
+            known=self._results,
+            compressed=self._result,
+            found=found,
+            record=Record,
+            seal=seal,
+            sha256=sha256,
+            digest_bytes=DIGEST_BYTES,
+        )
+
     def encode(self, entry: Entry, *, name: bytes | None, stamp: int | None) -> Record:
         """Compress an entry's texts with the dictionary of its type, where there is one."""
-        dictionary_id, compressor = self._by_type.get(entry.cache_type, (None, self._plain))
+        dictionary_id, compressor = self._compressor(entry.cache_type)
         original = entry.original
         digest = text_digest(entry.result)
         known = self._results.get((dictionary_id, digest))

@@ -30,6 +30,7 @@ def _compiled(module: str, name: str) -> Any:
 
 take_apart: Final[Callable[[bytes], Parts | None] | None] = _compiled("entries", "take_apart")
 add_first: Final[Callable[..., tuple[int, int]] | None] = _compiled("arrivals", "add_first")
+encode_usual: Final[Callable[..., tuple[int, int]] | None] = _compiled("records", "encode_usual")
 Reader: Final[type[_Reader] | None] = _compiled("reading", "Reader")
 names_alone: Final[Callable[[str, bytes], list[str] | None] | None] = _compiled(
     "files", "names_alone"

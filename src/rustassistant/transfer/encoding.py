@@ -53,7 +53,7 @@ def _terms(packed: bytes) -> tuple[Terms, Encoder]:
     return terms, Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
-def _read_ahead(items: Iterable[Found | Failure]) -> Iterator[Found | Failure]:
+def _read_ahead(items: Iterable[Found | Failure]) -> Iterator[list[Found | Failure]]:
     """The same items, many read before the first is passed on: reading and compressing push each
     other's data out of the processor's caches, and a tenth of the time goes by with that."""
     ahead, size = list[Found | Failure](), 0
@@ -61,29 +61,39 @@ def _read_ahead(items: Iterable[Found | Failure]) -> Iterator[Found | Failure]:
         ahead.append(item)
         size += item.size
         if size > _AHEAD_BYTES:
-            yield from ahead
+            yield ahead
             ahead, size = [], 0
-    yield from ahead
+    yield ahead
 
 
 def encode_partition(packed_terms: bytes, partition: Partition) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _terms(packed_terms)
-    admits = terms.selection.admits if terms.selection.reads_entries else None
-    encode = encoder.encode
+    takes_all = not terms.selection.reads_entries and not terms.names_paths
     batch = Batch([], [], [], [], [])
-    for item in _read_ahead(partition.read()):
-        if isinstance(item, Failure):
-            batch.failures.append(item)
-            continue
-        batch.size += item.size
-        if admits is None or admits(item.entry):
-            batch.records.append(encode(item.entry, name=item.name, stamp=item.stamp))
-            batch.problems.extend((item.path, note) for note in item.notes)
-            if terms.names_paths:
-                batch.paths.append(item.path)
-            continue
-        batch.filtered += 1
-        if terms.names_paths:
-            batch.others.append((item.path, Outcome.FILTERED))
+    for ahead in _read_ahead(partition.read()):
+        done = 0
+        while done < len(ahead):
+            if takes_all:
+                done, size = encoder.encode_usual(ahead, done, batch.records, found=Found)
+                batch.size += size
+            if done < len(ahead):
+                _add(batch, ahead[done], terms, encoder)
+                done += 1
     return pack_batch(batch)
+
+
+def _add(batch: Batch, item: Found | Failure, terms: Terms, encoder: Encoder) -> None:
+    if isinstance(item, Failure):
+        batch.failures.append(item)
+        return
+    batch.size += item.size
+    if not terms.selection.reads_entries or terms.selection.admits(item.entry):
+        batch.records.append(encoder.encode(item.entry, name=item.name, stamp=item.stamp))
+        batch.problems.extend((item.path, note) for note in item.notes)
+        if terms.names_paths:
+            batch.paths.append(item.path)
+        return
+    batch.filtered += 1
+    if terms.names_paths:
+        batch.others.append((item.path, Outcome.FILTERED))
