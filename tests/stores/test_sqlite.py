@@ -284,6 +284,36 @@ class TestFile:
             assert finder.lookup(query_for(other)) == other
             assert finder.find(fork, other) == [other]
 
+    def test_what_is_plainly_there_is_what_looking_one_by_one_finds(
+        self, store: SqliteStore, path: Path
+    ) -> None:
+        entries = [entry_in(file_path=f"src/{number}.rs") for number in range(70)]
+        kept, shared = kept_entry(file_path="kept.rs"), entry_in(file_path="shared.rs")
+        older, newer = (
+            entry_in(file_path="two.rs", analyzed_at=at, result=b"%d" % at) for at in (1, 2)
+        )
+        put(store, FOLDER, *entries, kept, older, newer)
+        put(store, FOLDER, record_of(shared), record_of(shared, name=b"again.json"))
+        put(store, FLAT, entries[0])
+        absent = entry_in(file_path="absent.rs")
+        asked = [*entries, absent, kept, shared, older, newer]
+        with closing(apsw.Connection(str(path))) as connection:
+            connection.execute("UPDATE entries SET seal = seal + 1 WHERE id = 5")
+        with store.finder() as finder, finder.snapshot():
+            plain = finder.held_here(FOLDER, asked)
+            for entry, those in zip(asked, plain, strict=True):
+                found = list(finder.held(FOLDER, entry))
+                assert all(one in found for one in those)
+                if entry in (entries[4], absent):
+                    assert not those
+                else:
+                    assert entry in [one.entry for one in those]
+            assert isinstance(next(iter(finder.held(FOLDER, entries[4]))), DamagedError)
+            assert [one.removed for one in plain[-1]] == ["superseded", None]
+            nowhere = Folder(Repository("/nowhere"), "docs", "flat")
+            for folder in (nowhere, Folder(HOME, "todos", "flat")):
+                assert [*finder.held_here(folder, entries[:2])] == [[], []]
+
     def test_finder_that_is_not_open_says_so(self, store: SqliteStore) -> None:
         put(store, FOLDER, entry_in())
         finder = store.finder()

@@ -307,6 +307,10 @@ class PlaceFinder(Protocol):
     def held(self, folder: Folder, entry: Entry) -> Iterator[Held | DamagedError]:
         """What `Finder.find` finds, at each of its places; lazily, so that one may stop early."""
 
+    def held_here(self, folder: Folder, entries: Sequence[Entry]) -> Sequence[Sequence[Held]]:
+        """For each entry, what is plainly there at its place, or beside it: much quicker for many
+        than `held`, which tells of all else, damage included."""
+
     def repository(self, repository: Repository) -> Repository | None:
         """The repository with that path and directory, as it is here; None if there is none."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -11,9 +10,8 @@ import msgspec
 from rustassistant.codec import Dictionary, Encoder, Record
 from rustassistant.stores.base import Found, Partition
 from rustassistant.stores.outcomes import Failure, Outcome
+from rustassistant.transfer.ahead import read_ahead
 from rustassistant.transfer.selection import ALL, Selection
-
-_AHEAD_BYTES: Final = 2**20
 
 
 class Terms(msgspec.Struct):
@@ -53,25 +51,12 @@ def _terms(packed: bytes) -> tuple[Terms, Encoder]:
     return terms, Encoder(level=terms.level, dictionaries=terms.dictionaries)
 
 
-def _read_ahead(items: Iterable[Found | Failure]) -> Iterator[list[Found | Failure]]:
-    """The same items, many read before the first is passed on: reading and compressing push each
-    other's data out of the processor's caches, and a tenth of the time goes by with that."""
-    ahead, size = list[Found | Failure](), 0
-    for item in items:
-        ahead.append(item)
-        size += item.size
-        if size > _AHEAD_BYTES:
-            yield ahead
-            ahead, size = [], 0
-    yield ahead
-
-
 def encode_partition(packed_terms: bytes, partition: Partition) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _terms(packed_terms)
     takes_all = not terms.selection.reads_entries and not terms.names_paths
     batch = Batch([], [], [], [], [])
-    for ahead in _read_ahead(partition.read()):
+    for ahead in read_ahead(partition.read()):
         done = 0
         while done < len(ahead):
             if takes_all:

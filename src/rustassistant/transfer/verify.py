@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import Final
 
@@ -25,6 +25,7 @@ from rustassistant.stores.base import (
     printable,
 )
 from rustassistant.stores.outcomes import Failure, Problem
+from rustassistant.transfer.ahead import read_ahead
 from rustassistant.transfer.checkpoint import Checkpoint, Part, key_of
 from rustassistant.transfer.digest import Digest
 from rustassistant.transfer.flow import Answer, answers
@@ -106,22 +107,49 @@ def compare_partition(
     with finder, finder.snapshot():
         outcome.meta = _difference_of_meta(finder, folder.repository)
         look = _look(finder, folder)
-        for item in partition.read():
-            if isinstance(item, Found):
-                if selection is not None and not selection.admits(item.entry):
+        for ahead in read_ahead(partition.read()):
+            meant = []
+            for item in ahead:
+                if isinstance(item, Failure):
+                    outcome.failures.append(item)
+                elif selection is not None and not selection.admits(item.entry):
                     outcome.filtered += 1
-                    continue
-                outcome.compared += 1
+                else:
+                    meant.append(item)
+            outcome.compared += len(meant)
+            for item, plain in zip(meant, _plainly_held(finder, folder, meant), strict=True):
                 digest.add(folder.repository, item.entry)
-                verdict = _judge(look, folder, item)
+                verdict = _same(plain, folder, item) or _judge(look, folder, item)
                 if verdict.is_removed:
                     removed.add(folder.repository, item.entry)
                 if verdict.what:
                     outcome.differences.append((item.path, item.entry.cache_type, verdict.what))
-            elif isinstance(item, Failure):
-                outcome.failures.append(item)
     outcome.digest, outcome.removed = digest.state, removed.state
     return _pack(outcome)
+
+
+def _plainly_held(
+    finder: Finder, folder: Folder, items: Sequence[Found]
+) -> Sequence[Sequence[Held]]:
+    """For each entry, what the store has no trouble to find of it."""
+    if isinstance(finder, PlaceFinder):
+        try:
+            return finder.held_here(folder, [item.entry for item in items])
+        except DamagedError:
+            pass  # looking for one after the other tells which
+    return [()] * len(items)
+
+
+def _same(held: Iterable[Held], folder: Folder, item: Found) -> _Verdict | None:
+    """The verdict if an entry is among these, in all fields and at its place."""
+    for one in held:
+        if one.entry == item.entry and _is_at(one, folder, item):
+            return _EQUAL if one.removed is None else _REMOVED
+    return None
+
+
+def _is_at(held: Held, folder: Folder, item: Found) -> bool:
+    return (held.layout, held.subfolder, held.name) == (folder.layout, folder.subfolder, item.name)
 
 
 def _judge(look: _Look, folder: Folder, item: Found) -> _Verdict:
@@ -135,11 +163,7 @@ def _judge(look: _Look, folder: Folder, item: Found) -> _Verdict:
             elif held.entry != entry:
                 others = differing_fields(entry, held.entry)
                 fields = others if fields is None else min(fields, others, key=len)
-            elif (held.layout, held.subfolder, held.name) == (
-                folder.layout,
-                folder.subfolder,
-                item.name,
-            ):
+            elif _is_at(held, folder, item):
                 return _EQUAL if held.removed is None else _REMOVED
             else:
                 elsewhere = elsewhere or _place(held)

@@ -164,8 +164,17 @@ class SqliteFinder:
     def held(self, folder: Folder, entry: Entry) -> Iterator[Held | DamagedError]:
         """The same, at each place where it lay; to be asked for within `snapshot`."""
         self._rows()
-        with errors_named(self._path):
+        try:
             yield from self._held.held(folder, entry)
+        except Exception:
+            with errors_named(self._path):  # only now: to be ready for them takes time
+                raise
+
+    def held_here(self, folder: Folder, entries: Sequence[Entry]) -> Sequence[Sequence[Held]]:
+        """What of these is plainly there, in that folder; to be asked for within `snapshot`."""
+        self._rows()
+        with errors_named(self._path):
+            return self._held.held_here(folder, entries)
 
     def repository(self, repository: Repository) -> Repository | None:
         """The repository with that path and directory, as it is here."""
