@@ -24,7 +24,7 @@ def _compiled(module: str, name: str) -> Any:
         return None
     try:
         return getattr(import_module(f"{__name__}.{module}"), name)
-    except ImportError:  # not built, or for another Python
+    except (ImportError, AttributeError):  # not built, for another Python, or from older source
         return None
 
 
