@@ -51,8 +51,8 @@ _LARGER: Final = 1.75
 """As much larger may a dictionary be, where that is found to pay."""
 
 _COVER: Final = {"k": 200, "d": 6}
-"""How zstd's trainer cuts samples up. By itself it tries several ways, which takes five times as
-long, and on results of each type comes to dictionaries that save less."""
+"""How zstd's trainer cuts samples up. By itself it tries several ways, which takes longer, and on
+results of each type comes to dictionaries that save less."""
 
 _QUICK: Final = _COVER | {"f": 18}
 _THOROUGH: Final = _COVER | {"level": THOROUGH_LEVEL}
@@ -337,7 +337,7 @@ def train_dictionary(
 
     ``expected`` is how many such texts are to be stored. Every fourth sample is held out to see
     whether what the dictionary saves on all of them outweighs its own bytes. ``thorough`` takes
-    forty times as long, tries larger ones too, and is for results that are compressed hard.
+    far longer, tries larger ones too, and is for results that are compressed hard.
     """
     if len(samples) < MIN_SAMPLES:
         return None

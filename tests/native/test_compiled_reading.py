@@ -188,8 +188,7 @@ def test_a_file_that_others_write_to_is_one_text_or_the_other(tmp_path: Path) ->
         writing.join()
 
 
-def test_with_no_descriptor_left_python_says_so(tmp_path: Path) -> None:
-    put(tmp_path, "src/lib.rs")
+def test_what_cannot_be_opened_is_left_to_python() -> None:
     reader = reading.Reader("place", "/r", "docs", found=Found, entry=None, sha256=None)
     assert reader.read(-1, "src_lib_rs.json", 0) is None
 

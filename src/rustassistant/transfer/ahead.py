@@ -12,8 +12,11 @@ _AHEAD_BYTES: Final = 2**20
 
 
 def read_ahead(items: Iterable[Found | Failure]) -> Iterator[list[Found | Failure]]:
-    """The same items, many read before the first is passed on: reading and what comes after it push
-    each other's data out of the processor's caches, and a tenth of the time goes by with that."""
+    """The same items, many read before the first is passed on.
+
+    Reading and compressing push each other's data out of the processor's caches, and a tenth of a
+    migration goes by with that; and a database can be asked about many at once.
+    """
     ahead, size = list[Found | Failure](), 0
     for item in items:
         ahead.append(item)

@@ -35,8 +35,8 @@ BUSY_TIMEOUT_MS: Final = 5_000
 _LEAST_SHARED_MEMORY: Final = 32 * 2**10
 """Bytes: https://www.sqlite.org/walformat.html#wal_index_block_size_and_the_size_of_the_wal_index_file"""
 _CACHE_KIB: Final = 16 * 2**10
-"""Migrations are no quicker with more, and take as much memory for a million entries as for a tenth
-of that."""
+"""Migrations are no quicker with more. So little is full early, which keeps their memory the same
+however many entries there are."""
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 _HEADER_NUMBERS: Final = struct.Struct(">I4xI")

@@ -1,7 +1,7 @@
 """What a database holds of one entry, with every place where it lay, for comparing all of them.
 
-Each query is over one table, and what many rows refer to is remembered: for twenty thousand
-entries one after the other, that takes an eighth of the time of the join that answers one lookup.
+Of most entries one query, for many at once, finds all that there is. The others are looked up one
+after the other, each query over one table. What many rows refer to is remembered.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class HeldReader:
         """For each entry, what is held of the same file in that very folder, if all of it is sound;
         whatever else there is, `held` tells.
 
-        Many are asked for at once: the queries for one take half of what comparing it does.
+        Many are asked for at once: three queries for each would take longer than all else.
         """
         repository = self._repository_row(folder.repository)
         if repository is None:
