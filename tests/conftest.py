@@ -32,6 +32,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 def read_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """For who watches Python read, or puts something else in its place."""
     monkeypatch.setattr("rustassistant.stores.json_tree.store.Reader", None)
+    monkeypatch.setattr("rustassistant.codec.Packer", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,10 +21,10 @@ from rustassistant.codec import (
     Decoder,
     Dictionary,
     Encoder,
-    Record,
     train_dictionary,
 )
 from rustassistant.errors import DamagedError
+from rustassistant.records import Record
 from support import sample_entry
 
 WORDS = ["parses", "the", "configuration", "file", "error", "missing", "async", "handler", "when"]

@@ -17,19 +17,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache, partial
 from hashlib import sha256
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
-import msgspec
 import zstandard
 
-from rustassistant.entry import Entry, Producer
+from rustassistant.entry import Entry
 from rustassistant.errors import DamagedError
 from rustassistant.levels import DEFAULT_LEVEL, THOROUGH_LEVEL
-from rustassistant.native import encode_usual
+from rustassistant.native import Packer
+from rustassistant.records import Packing, Record, RecordList, pack, seal
 from rustassistant.usage import stated_usage
 
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from rustassistant.native.records import Packer as NativePacker
 
 MAGIC: Final = bytes.fromhex("28b52ffd")
 """What zstd's own frames begin with, and stored ones leave out."""
@@ -72,60 +73,6 @@ class Dictionary(NamedTuple):
     id: int
     cache_type: str
     data: bytes
-
-
-class Record(msgspec.Struct, array_like=True, gc=False):
-    """One entry ready to be stored: its columns, its compressed texts, and where it lay.
-
-    ``result`` and ``original`` are frames; ``result_digest`` is `text_digest` of the former;
-    ``name`` is the source file's name where that is not the one its path implies; ``stamp`` tells
-    the file's state apart (see ``stores.base``), None where it can't be trusted; ``usage`` is input
-    and output tokens,
-    where the result states them.
-    """
-
-    file_path: str
-    file_hash: bytes
-    file_size: int | None
-    provider: str
-    model: str
-    prompt_hash: str | None
-    schema_version: int | None
-    analyzed_at: int
-    tokens_used: int | None
-    result: bytes
-    result_digest: bytes
-    result_size: int
-    dictionary_id: int | None
-    original: bytes | None
-    name: bytes | None
-    stamp: int | None
-    seal: int
-    usage: tuple[int, int] | None
-
-
-_columns: Final = msgspec.msgpack.Encoder().encode
-
-
-def seal(
-    cache_type: str,
-    file_path: str,
-    file_hash: bytes,
-    file_size: int | None,
-    producer: Producer | tuple[str, str, str | None, int | None],
-    analyzed_at: int,
-    tokens_used: int | None,
-    result_digest: bytes,
-) -> int:
-    """CRC-32 over what an entry says of itself, as a msgpack array.
-
-    A damaged database can join a row with another file's or another producer's: the digest of the
-    result would be right, and the answer wrong. Nothing here is secret, so 32 bits are enough:
-    signed ones, which SQLite keeps in four bytes.
-    """
-    columns = (cache_type, file_path, file_hash, file_size, *producer, analyzed_at, tokens_used,
-               result_digest)  # fmt: skip
-    return (crc32(_columns(columns)) ^ 2**31) - 2**31
 
 
 def text_digest(text: bytes) -> bytes:
@@ -193,6 +140,14 @@ class _Result(NamedTuple):
     usage: tuple[int, int] | None
 
 
+class _Kind(NamedTuple):
+    """How results of a type are encoded, and those that were met last, by digest."""
+
+    dictionary_id: int | None
+    compressor: Compressor
+    results: dict[bytes, _Result]
+
+
 class Encoder:
     """Turns entries into records. Not for two threads at once: it reuses its contexts.
 
@@ -202,48 +157,38 @@ class Encoder:
     """
 
     def __init__(self, *, level: int = DEFAULT_LEVEL, dictionaries: Iterable[Dictionary] = ()):
-        self._results: dict[tuple[int | None, bytes], _Result] = {}
         self._remembered = 0
-        self._without = (None, Compressor(level))
+        self._without = _Kind(None, Compressor(level), {})
         self._by_type = {
-            dictionary.cache_type: (dictionary.id, Compressor(level, dictionary.data))
+            dictionary.cache_type: _Kind(dictionary.id, Compressor(level, dictionary.data), {})
             for dictionary in dictionaries
         }
 
-    def _compressor(self, cache_type: str) -> tuple[int | None, Compressor]:
+    def _kind(self, cache_type: str) -> _Kind:
         return self._by_type.get(cache_type, self._without)
 
-    def encode_usual(
-        self, items: list[_T], start: int, records: list[Record], *, found: type[_T]
-    ) -> tuple[int, int]:
-        """Append the records of entries that were read, each a ``found`` of ``stores.base``, as far
-        as nothing else is to be said of them, and that is compiled.
+    def packing(self, cache_type: str, *, takes_files: bool) -> Packing:
+        """Something to put records of a type together with, until this is called again.
 
-        Returns how far it came, and the bytes that these take in the source.
+        If it ``takes_files``, it makes records of most by itself, where that is compiled.
         """
-        if encode_usual is None:
-            return start, 0
-        return encode_usual(
-            items,
-            start,
-            records,
-            compressors=self._compressor,
-            known=self._results,
-            compressed=self._result,
-            found=found,
-            record=Record,
-            seal=seal,
-            sha256=sha256,
-            digest_bytes=DIGEST_BYTES,
-        )
+        if Packer is None or not takes_files:
+            return RecordList()
+        kind, packer = self._kind(cache_type), self._packer
+        packer.begin(cache_type, kind.dictionary_id, kind.results, partial(self._result, kind))
+        return packer
+
+    @cached_property
+    def _packer(self) -> NativePacker:
+        """It holds some MiB, so there is but one."""
+        assert Packer is not None  # noqa: S101 - asked before
+        return Packer(sha256=sha256, crc32=crc32, pack=pack, digest_bytes=DIGEST_BYTES)
 
     def encode(self, entry: Entry, *, name: bytes | None, stamp: int | None) -> Record:
         """Compress an entry's texts with the dictionary of its type, where there is one."""
-        dictionary_id, compressor = self._compressor(entry.cache_type)
-        original = entry.original
+        kind, original = self._kind(entry.cache_type), entry.original
         digest = text_digest(entry.result)
-        known = self._results.get((dictionary_id, digest))
-        result = known or self._result(entry.result, dictionary_id, compressor, digest)
+        result = kind.results.get(digest) or self._result(kind, entry.result, digest)
         return Record(
             entry.file_path,
             entry.file_hash,
@@ -257,8 +202,8 @@ class Encoder:
             result.frame,
             digest,
             len(entry.result),
-            dictionary_id,
-            None if original is None else compressor.original(original),
+            kind.dictionary_id,
+            None if original is None else kind.compressor.original(original),
             name,
             stamp,
             seal(
@@ -274,15 +219,14 @@ class Encoder:
             result.usage,
         )
 
-    def _result(
-        self, text: bytes, dictionary_id: int | None, compressor: Compressor, digest: bytes
-    ) -> _Result:
-        made = _Result(compressor.result(text), stated_usage(text))
+    def _result(self, kind: _Kind, text: bytes, digest: bytes) -> _Result:
+        made = _Result(kind.compressor.result(text), stated_usage(text))
         self._remembered += len(made.frame)
         if self._remembered > _REMEMBERED_BYTES:
-            self._results.clear()
+            for one in (self._without, *self._by_type.values()):
+                one.results.clear()
             self._remembered = len(made.frame)
-        self._results[dictionary_id, digest] = made
+        kind.results[digest] = made
         return made
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
-from rustassistant.codec import Record
 from rustassistant.errors import RustAssistantError
 from rustassistant.migrate import CacheMigrator
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder
 from rustassistant.stores.json_tree import store as json_store
 from rustassistant.stores.sqlite import writer as sqlite_writer

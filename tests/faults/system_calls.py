@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final
 
+from rustassistant import codec
 from rustassistant.stores import renaming
 from rustassistant.stores.json_tree import scanning as json_scanning
 from rustassistant.stores.json_tree import store as json_store
@@ -59,6 +60,7 @@ class SystemCalls:
             (json_scanning, "names_alone"),
             (json_store, "Reader"),
             (json_store, "unchanged"),
+            (codec, "Packer"),
         ):
             setattr(module, name, None)
         self._really_open: Any = builtins.open

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rustassistant.codec import Record
 from rustassistant.entry import CacheType, Entry
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.outcomes import OnConflict, Outcome, Put, Rules
 from rustassistant.stores.sqlite import SqliteStore, arrivals

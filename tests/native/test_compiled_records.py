@@ -13,6 +13,7 @@ import pytest
 
 from rustassistant import codec
 from rustassistant.codec import Dictionary
+from rustassistant.records import unpack_records
 from rustassistant.stores.base import Partition
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.outcomes import Failure, Problem
@@ -34,13 +35,13 @@ TERMS: Final = (
 
 
 def encoded(terms: Terms, partition: Partition) -> bytes:
-    encoding._terms.cache_clear()  # no result is remembered
+    encoding._own.packed = b""  # no result is remembered
     return encode_partition(msgspec.msgpack.encode(terms), partition)
 
 
 def in_python(make: Callable[[], bytes]) -> bytes:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(codec, "encode_usual", None)
+        patched.setattr(codec, "Packer", None)
         return make()
 
 
@@ -53,7 +54,7 @@ def check(tree: Path, terms: Terms) -> int:
     for partition in partitions:
         message = encoded(terms, partition)
         assert message == in_python(lambda one=partition: encoded(terms, one))  # type: ignore[misc]
-        count += len(unpack_batch(message).records)
+        count += len(unpack_records(unpack_batch(message).records))
     return count
 
 
@@ -90,12 +91,70 @@ def test_what_is_usual_takes_no_step_in_python(
     cache = Cache(tmp_path / "repos")
     for number in range(50):
         cache.add(f"src/{number}.rs", content=b"%d" % number)
-    monkeypatch.setattr(encoding, "_add", None)
+    monkeypatch.setattr(codec.Encoder, "encode", None)
     [partition] = JsonTree(cache.root).partitions()
     assert not isinstance(partition, Failure | Problem)
     batch = unpack_batch(encoded(terms, partition))
-    assert len(batch.records) == 50
+    assert len(unpack_records(batch.records)) == 50
     assert batch.size == sum(file.stat().st_size for file in cache.root.rglob("src*.json"))
+
+
+def test_numbers_and_texts_of_every_width_are_packed_alike(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    limits = [2**bits + one for bits in (5, 7, 8, 15, 16, 31, 32, 53) for one in (-1, 0)]
+    for number, limit in enumerate(limits):
+        cache.add(
+            f"src/{number}.rs",
+            content=b"%d" % number,
+            file_size=limit,
+            tokens_used=limit - 1,
+            schema_version=min(limit, 2**32 - 1),
+            prompt_hash="p" * min(limit, 70_000),
+            model="m" * (min(limit, 70_000) - 1),
+            provider="ö" * min(limit, 300),
+            result={"usage": {"input_tokens": min(limit, 10**9), "output_tokens": 0}},
+        )
+        cache.add(f"x{number}.rs", content=b"x%d" % number, result=[number] * min(limit, 40_000))
+    for second, fraction in ((0, ""), (1, ".5"), (59, ".000000001")):
+        for year in (1700, 1969, 1970, 2200):
+            moment = f"{year}-12-31T23:59:{second:02}{fraction:0<4}+00:00"
+            cache.add(f"{year}-{second}", content=b"t", analyzed_at=moment)
+    for file in cache.root.rglob("*.json"):
+        os.utime(file, ns=(10**18, 10**18))
+    for terms in TERMS[:2]:
+        assert check(cache.root, terms) > 2 * len(limits)
+
+
+def test_more_than_is_read_ahead_comes_in_its_order(tmp_path: Path) -> None:
+    cache, chance = Cache(tmp_path / "repos"), random.Random(1)
+    for number in range(1_100):
+        size = chance.choice((1, 1, 1, 5_000, 20_000))
+        file = cache.add(f"{number}", content=b"%d" % number, result=chance.randbytes(size).hex())
+        if chance.random() < 0.05:
+            file.write_bytes(chance.choice(files_of_all_kinds()))
+        os.utime(file, ns=(10**18, 10**18))
+    assert 1_000 < check(cache.root, TERMS[1]) < 1_100
+
+
+def test_a_packer_that_failed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "repos")
+    for number in range(20):
+        cache.add(f"src/{number}.rs", content=b"%d" % number, result=number)
+    [partition] = JsonTree(cache.root).partitions()
+    assert not isinstance(partition, Failure | Problem)
+    expected = encoded(TERMS[0], partition)
+    packed = msgspec.msgpack.encode(TERMS[0])
+    encoding._own.packed = b""
+    with monkeypatch.context() as patched:
+        patched.setattr(codec, "stated_usage", fails_at_last)
+        with pytest.raises(MemoryError):
+            encode_partition(packed, partition)
+    assert encode_partition(packed, partition) == expected
+
+
+def fails_at_last(text: bytes) -> None:
+    if text == b"19":
+        raise MemoryError
 
 
 @pytest.mark.shared

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rustassistant.codec import Dictionary, Encoder, Record
+from rustassistant.codec import Dictionary, Encoder
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name, parse
 from rustassistant.errors import DamagedError, LockedError
+from rustassistant.records import Record
 from rustassistant.stores.base import Candidate, Destination, Folder, Query, Repository, Writer
 from rustassistant.stores.memory import MemoryStore
 from rustassistant.stores.outcomes import OnConflict, Outcomes, Put, Rules

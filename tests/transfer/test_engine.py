@@ -664,6 +664,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
         workers,
         "_MAIN",
         "import os, signal\n"
+        "import rustassistant.codec as codec\n"
         "import rustassistant.stores.json_tree.store as store\n"
         "import rustassistant.transfer.workers as workers\n"
         "read = store.read_file\n"
@@ -671,7 +672,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
         "    if 'deadly' in path:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return read(path, **how)\n"
-        "store.read_file, store.Reader = deadly, None\n"
+        "store.read_file, store.Reader, codec.Packer = deadly, None, None\n"
         "workers.serve()",
     )
     cache = Cache(tmp_path / "repos")

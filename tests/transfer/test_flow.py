@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rustassistant.errors import DamagedError, WorkerDiedError
-from rustassistant.stores.base import Folder, Look, Partition, Repository, Stamps
+from rustassistant.stores.base import Folder, Look, Partition, Repository, Stamps, Taker
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.flow import Answer, Submit, answers
 from rustassistant.transfer.workers import InlineExecutor
@@ -33,7 +33,7 @@ class Names:
     def look(self, known: Stamps) -> Look:
         raise NotImplementedError
 
-    def read(self) -> Iterator[Failure]:
+    def read(self, taker: Taker | None = None) -> Iterator[Failure]:
         raise NotImplementedError
 
     def part(self, positions: Sequence[int]) -> Names:

@@ -14,9 +14,10 @@ import apsw
 import pytest
 import zstandard
 
-from rustassistant.codec import MAGIC, seal, text_digest
+from rustassistant.codec import MAGIC, text_digest
 from rustassistant.entry import Producer
 from rustassistant.errors import InterruptedRunError, NotFoundError, RustAssistantError
+from rustassistant.records import seal
 from rustassistant.stores.base import Destination, Source
 from rustassistant.stores.json_tree import JsonTree, JsonTreeDestination
 from rustassistant.stores.json_tree import store as json_store

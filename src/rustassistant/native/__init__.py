@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from rustassistant.native.entries import Parts
     from rustassistant.native.reading import Reader as _Reader
+    from rustassistant.native.records import Packer as _Packer
 
 PURE_PYTHON: Final = "RUSTASSISTANT_PURE_PYTHON"
 
@@ -30,7 +31,7 @@ def _compiled(module: str, name: str) -> Any:
 
 take_apart: Final[Callable[[bytes], Parts | None] | None] = _compiled("entries", "take_apart")
 add_first: Final[Callable[..., tuple[int, int]] | None] = _compiled("arrivals", "add_first")
-encode_usual: Final[Callable[..., tuple[int, int]] | None] = _compiled("records", "encode_usual")
+Packer: Final[type[_Packer] | None] = _compiled("records", "Packer")
 Reader: Final[type[_Reader] | None] = _compiled("reading", "Reader")
 names_alone: Final[Callable[[str, bytes], list[str] | None] | None] = _compiled(
     "files", "names_alone"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from rustassistant.codec import Record
+from rustassistant.records import Record
 from rustassistant.stores.sqlite.identifiers import Identifiers
 
 def add_first(

@@ -22,6 +22,7 @@ cdef struct Fields:
 
 
 cdef bint find_fields(Text start, Text end, unsigned char* room, Fields* fields) noexcept nogil
+cdef void unhex(Span span, unsigned char* room) noexcept nogil
 cdef bytes unhexed(Span span)
 cdef bytes bytes_of(Span span)
 cdef str str_of(Span span)

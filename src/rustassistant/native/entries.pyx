@@ -159,13 +159,18 @@ cdef inline unsigned char _half(unsigned char digit) noexcept nogil:
     return digit - 0x30 if digit <= 0x39 else digit - 0x57
 
 
+cdef void unhex(Span span, unsigned char* room) noexcept nogil:
+    """Write the bytes that hex digits stand for."""
+    cdef int position, count = (span.stop - span.start) // 2
+    for position in range(count):
+        room[position] = _half(span.start[2 * position]) << 4 | _half(span.start[2 * position + 1])
+
+
 cdef bytes unhexed(Span span):
     """The bytes that hex digits stand for, 32 at most."""
     cdef unsigned char[HASH_BYTES] made
-    cdef int position, count = (span.stop - span.start) // 2
-    for position in range(count):
-        made[position] = _half(span.start[2 * position]) << 4 | _half(span.start[2 * position + 1])
-    return PyBytes_FromStringAndSize(<char*>made, count)
+    unhex(span, made)
+    return PyBytes_FromStringAndSize(<char*>made, (span.stop - span.start) // 2)
 
 
 cdef bytes bytes_of(Span span):

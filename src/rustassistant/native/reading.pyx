@@ -7,16 +7,17 @@ says what it is: a file that is no regular one, is large, changes just now, can'
 and to ``entry_json``, what is not printed as the Rust program prints it.
 """
 
+import sys
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.unicode cimport PyUnicode_DecodeUTF8, PyUnicode_READ_CHAR
-from libc.stdint cimport int64_t
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
-from rustassistant.native.entries cimport Fields, bytes_of, find_fields, str_of, unhexed
-from rustassistant.native.files cimport Status, stamp_of, timespec
-from rustassistant.native.values cimport Span, Text
+from rustassistant.native.entries cimport bytes_of, find_fields, str_of, unhexed
+from rustassistant.native.files cimport stamp_of
+from rustassistant.native.values cimport Text
 
 
 cdef extern from "Python.h":
@@ -38,9 +39,7 @@ cdef extern from "<sys/stat.h>" nogil:
     bint S_ISREG(int mode)
 
 
-cdef enum:
-    LARGEST = 256 * 1024  # bytes; few entries have a twentieth of it
-
+cdef bint NAMES_ARE_UTF_8 = sys.getfilesystemencoding() == "utf-8"
 cdef int64_t SECOND = 1_000_000_000
 cdef int64_t LAST_SECOND = 9_000_000_000  # up to which nanoseconds fit into 64 bits
 cdef int64_t COARSE_CLOCK = 2_000_000_000  # as in json_tree.reading, and the next
@@ -67,7 +66,7 @@ cdef bint _read_whole(int descriptor, unsigned char* room, Status* status) noexc
     )
 
 
-cdef bint _read_file(
+cdef bint read_file(
     int directory, const char* name, unsigned char* room, Status* status
 ) noexcept nogil:
     cdef int descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
@@ -79,7 +78,7 @@ cdef bint _read_file(
     return is_read
 
 
-cdef bint _is_fresh(timespec changed, int64_t now) noexcept nogil:
+cdef bint is_fresh(timespec changed, int64_t now) noexcept nogil:
     """As ``json_tree.reading.is_fresh``; true too of a time that does not fit into 64 bits."""
     if not -LAST_SECOND < changed.tv_sec < LAST_SECOND:
         return True
@@ -100,7 +99,7 @@ cdef inline char* _put(char* at, Span span) noexcept nogil:
     return at + 1
 
 
-cdef bint _has_its_key(Fields* fields, sha256):
+cdef bint has_its_key(Fields* fields, sha256):
     """Whether the key that a file gives, if it gives one, is that of `rustassistant.entry`."""
     cdef char[24] version
     cdef Py_ssize_t digits, length
@@ -119,19 +118,26 @@ cdef bint _has_its_key(Fields* fields, sha256):
     return digest.startswith(unhexed(fields.cache_key))
 
 
-cdef bint _is_usual_name(str name, str file_path):
-    """Whether a file has the name that `rustassistant.entry_json.file_name` makes of a path."""
-    cdef Py_ssize_t length = len(file_path), position
-    cdef Py_UCS4 character
-    if len(name) != length + 5 or not name.endswith(".json"):
-        return False
-    for position in range(length):
-        character = PyUnicode_READ_CHAR(file_path, position)
-        if character in (0x2F, 0x5C, 0x2E, 0x3A):
-            character = 0x5F
-        if PyUnicode_READ_CHAR(name, position) != character:
-            return False
-    return True
+cdef int is_usual_name(const char* name, Py_ssize_t length, Span file_path) noexcept nogil:
+    """Whether a file has the name that `rustassistant.entry_json.file_name` makes of a path.
+
+    Less than zero if that is for Python to tell, which knows how names are encoded.
+    """
+    cdef bint is_usual = length == _length(file_path) + 5 and memcmp(
+        name + length - 5, b".json", 5
+    ) == 0
+    cdef Text at = file_path.start
+    cdef unsigned char byte
+    while at != file_path.stop:
+        byte = at[0]
+        if byte >= 0x80 and not NAMES_ARE_UTF_8:
+            return -1
+        if byte in (0x2F, 0x5C, 0x2E, 0x3A):
+            byte = 0x5F
+        if is_usual:
+            is_usual = <unsigned char>name[at - file_path.start] == byte
+        at += 1
+    return is_usual
 
 
 cdef class Reader:
@@ -173,22 +179,26 @@ cdef class Reader:
         cdef bytes encoded = PyUnicode_EncodeFSDefault(name)
         cdef const char* path = encoded
         cdef bint is_plain
+        cdef int is_usual
         with nogil:
-            is_plain = _read_file(directory, path, self._text, &status)
+            is_plain = read_file(directory, path, self._text, &status)
             is_plain = is_plain and find_fields(
                 self._text, self._text + status.st_size, self._result, &fields
             )
-        if not is_plain or not _has_its_key(&fields, self._sha256):
+        if not is_plain or not has_its_key(&fields, self._sha256):
             return None
         if str_of(fields.cache_type) != self._cache_type:
+            return None
+        is_usual = is_usual_name(path, len(encoded), fields.file_path)
+        if is_usual < 0:
             return None
         file_path = str_of(fields.file_path)
         return tuple.__new__(self._found, (
             self._entry_of(&fields, file_path),
             self._place + PyUnicode_DecodeUTF8(path, len(encoded), "backslashreplace"),
             status.st_size,
-            None if _is_usual_name(name, file_path) else encoded,
-            None if _is_fresh(status.st_mtim, now) else stamp_of(&status),
+            None if is_usual else encoded,
+            None if is_fresh(status.st_mtim, now) else stamp_of(&status),
             (),
         ))
 

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from rustassistant.codec import Dictionary, Record
+from rustassistant.codec import Dictionary
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.errors import DamagedError
+from rustassistant.records import Record
 from rustassistant.stores.outcomes import Failure, Problem, Put, Rules, Run, RunNote
 
 
@@ -79,6 +80,17 @@ class Look(NamedTuple):
     size: int = 0
 
 
+class Taker(Protocol):
+    """What takes files that hold entries, many at a time, to make of them what is needed."""
+
+    def take(self, directory: int, names: tuple[str, ...], start: int, now: int) -> int:
+        """Take files of an open directory, from a position in ``names`` on.
+
+        Returns the position of the first that it does not take, which is then to be read. ``now``
+        is nanoseconds since 1970, no later than the first read.
+        """
+
+
 class Partition(Protocol):
     """A small, picklable piece of a store: some entries of one folder."""
 
@@ -100,8 +112,8 @@ class Partition(Protocol):
     def look(self, known: Stamps) -> Look:
         """Tell which entries have a known stamp. What that can't be told of is not among them."""
 
-    def read(self) -> Iterator[Found | Failure]:
-        """Read each entry, in the order of ``names``."""
+    def read(self, taker: Taker | None = None) -> Iterator[Found | Failure]:
+        """Read each entry, in the order of ``names``, or those that a ``taker`` does not take."""
 
     def part(self, positions: Sequence[int]) -> Partition:
         """The entries at some positions of ``names`` only."""

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from rustassistant.codec import Decoder, Dictionary, Record, text_digest
+from rustassistant.codec import Decoder, Dictionary, text_digest
 from rustassistant.entry import Entry
 from rustassistant.entry_json import file_name
 from rustassistant.errors import DamagedError, LockedError
+from rustassistant.records import Record
 from rustassistant.stores.base import Candidate, Folder, Known, Query, Repository, StoreInfo
 from rustassistant.stores.outcomes import (
     Conflict,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from rustassistant.codec import Decoder, Dictionary, Record
+from rustassistant.codec import Decoder, Dictionary
 from rustassistant.entry import Entry
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder, Known
 from rustassistant.stores.outcomes import Run, RunNote
 

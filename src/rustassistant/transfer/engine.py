@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from rustassistant.errors import InterruptedRunError
+from rustassistant.records import unpack_records
 from rustassistant.stores.base import (
     Destination,
     Folder,
@@ -155,6 +156,7 @@ class _Run:
     def _put(self, writer: Writer, answer: Answer) -> None:
         report, folder = self._report, answer.partition.folder
         batch = unpack_batch(answer.message)
+        records = unpack_records(batch.records)
         for failure in batch.failures:
             self._fail(failure)
         report.source_size += batch.size
@@ -162,17 +164,17 @@ class _Run:
             report.add_problem(Problem(path, text))
         report.outcomes.unchanged += batch.unchanged
         report.filtered += batch.filtered
-        if not batch.records and not batch.unchanged:
+        if not records and not batch.unchanged:
             self._tell_entries(folder, batch, ())  # nothing of it is, or is to be, there
             return
-        put = writer.put(folder, batch.records)
+        put = writer.put(folder, records)
         report.outcomes.add(put.outcomes)
         report.conflicts.extend(put.conflicts)
         report.failures.extend(put.failures)
         if self._options.counts_spending:
-            report.spend(batch.records, put.each, shares_rows=self._options.rules.dedup)
+            report.spend(records, put.each, shares_rows=self._options.rules.dedup)
         self._tell_entries(folder, batch, put.each)
-        self._uncommitted += len(batch.records)
+        self._uncommitted += len(records)
         overdue = time.monotonic() - self._committed_at > COMMIT_SECONDS
         if self._uncommitted and (self._uncommitted >= COMMIT_ROWS or overdue):
             self._audit.write(writer, report)

@@ -54,7 +54,7 @@ class Looking:
         return self._known
 
     def _answer(self, partition: Partition, size: int) -> Answer:
-        batch = Batch([], [], [], [], [], unchanged=len(partition.names), size=size)
+        batch = Batch(unchanged=len(partition.names), size=size)
         if self._names_paths:
             batch.others = [
                 (partition.place(position), Outcome.UNCHANGED)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from rustassistant.codec import Record
+from rustassistant.records import Record
 from rustassistant.stores.outcomes import Conflict, Failure, Outcome, Outcomes, Problem
 from rustassistant.transfer.digest import Digest
 from rustassistant.usage import MAX_TOKENS

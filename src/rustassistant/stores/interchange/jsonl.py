@@ -35,6 +35,7 @@ from rustassistant.stores.base import (
     Partition,
     Stamps,
     Survey,
+    Taker,
     Tree,
     printable,
 )
@@ -204,7 +205,7 @@ class LinesPartition(msgspec.Struct, frozen=True):
         """Lines have no stamps."""
         return Look()
 
-    def read(self) -> Iterator[Found | Failure]:
+    def read(self, taker: Taker | None = None) -> Iterator[Found | Failure]:
         """Read each line."""
         for number, text in zip(self.numbers, self.lines, strict=True):
             try:

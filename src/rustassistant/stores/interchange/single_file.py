@@ -22,7 +22,6 @@ from typing import IO, TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 import msgspec
 
-from rustassistant.codec import Record
 from rustassistant.entry import Entry
 from rustassistant.errors import (
     ConflictError,
@@ -34,6 +33,7 @@ from rustassistant.errors import (
     RustAssistantError,
     UsageError,
 )
+from rustassistant.records import Record
 from rustassistant.stores.base import Finder, Folder, StoreInfo, printable
 from rustassistant.stores.outcomes import Failure, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.plain_writer import PlainWriter

@@ -25,6 +25,7 @@ from rustassistant.stores.base import (
     Stamps,
     StoreInfo,
     Survey,
+    Taker,
     Tree,
     printable,
 )
@@ -98,20 +99,26 @@ class JsonPartition(msgspec.Struct, frozen=True):
             os.close(directory)
         return Look(tuple(positions), size)
 
-    def read(self) -> Iterator[Found | Failure]:
+    def read(self, taker: Taker | None = None) -> Iterator[Found | Failure]:
         """Read each file."""
-        now = time.time_ns()
+        names, now = self.names, time.time_ns()
         try:
             directory = os.open(self.path, _DIRECTORY)
         except OSError as error:
-            for name in self.names:
+            for name in names:
                 yield self._failure(name, f"its directory cannot be read: {error.strerror}")
             return
         try:
-            _announce(self.names, directory)
-            usual = self._reader()
-            for name in self.names:
+            _announce(names, directory)
+            usual, position = self._reader(), 0
+            while position < len(names):
+                if taker is not None:
+                    position = taker.take(directory, names, position, now)
+                    if position == len(names):
+                        break
+                name = names[position]
                 yield usual(directory, name, now) or self._read_one(name, directory, now)
+                position += 1
         finally:
             os.close(directory)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry
 from rustassistant.entry_json import parse, render
 from rustassistant.errors import DamagedError, DestinationError, EntryError
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder, printable
 from rustassistant.stores.json_tree.files import Looked, Root, directory_below, present
 from rustassistant.stores.json_tree.meta import META_NAME, path_in

@@ -6,8 +6,8 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from rustassistant.codec import Record
 from rustassistant.native import add_first
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder
 from rustassistant.stores.outcomes import Conflict, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.sqlite.identifiers import FolderIds, Identifiers

@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Producer
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 

@@ -20,6 +20,7 @@ from rustassistant.stores.base import (
     Repository,
     Stamps,
     Survey,
+    Taker,
     printable,
 )
 from rustassistant.stores.outcomes import Failure
@@ -154,7 +155,7 @@ class SqlitePartition(msgspec.Struct, frozen=True):
         )
         return Look(unchanged, len(unchanged) * self.share)
 
-    def read(self) -> Iterator[Found | Failure]:
+    def read(self, taker: Taker | None = None) -> Iterator[Found | Failure]:
         """Read each row. A damaged one is a failure."""
         try:
             connection = open_for_reading(self.path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from rustassistant.codec import Record
 from rustassistant.errors import DamagedError
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder
 from rustassistant.stores.outcomes import Conflict
 from rustassistant.stores.sqlite.identifiers import Identifiers

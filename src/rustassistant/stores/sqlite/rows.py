@@ -8,10 +8,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 import apsw
 import msgspec
 
-from rustassistant.codec import Decoder, seal
+from rustassistant.codec import Decoder
 from rustassistant.entry import Entry, Producer
 from rustassistant.entry_json import parse
 from rustassistant.errors import DamagedError, EntryError
+from rustassistant.records import seal
 from rustassistant.stores.base import Candidate
 
 _T = TypeVar("_T")

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from rustassistant.codec import seal
 from rustassistant.entry import Entry, Producer
 from rustassistant.errors import DamagedError
+from rustassistant.records import seal
 from rustassistant.stores.base import Folder, Repository
 from rustassistant.stores.sqlite.rows import IS_LIVE, EntryReader, checked, copy_sql, entry_sql
 from rustassistant.stores.sqlite.schema import HASH_PREFIX

@@ -12,8 +12,9 @@ from typing import Final
 
 import apsw
 
-from rustassistant.codec import Dictionary, Record
+from rustassistant.codec import Dictionary
 from rustassistant.entry_json import file_name
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder, Known
 from rustassistant.stores.outcomes import Put, Rules, Run, RunNote
 from rustassistant.stores.sqlite.arrivals import Arrivals

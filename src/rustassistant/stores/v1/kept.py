@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import zstandard
 
-from rustassistant.codec import Record
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Entry, full_key
 from rustassistant.entry_json import compact_result
 from rustassistant.errors import EntryError
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder
 from rustassistant.stores.v1.schema import NANOSECONDS, to_text
 

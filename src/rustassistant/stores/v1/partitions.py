@@ -12,7 +12,16 @@ import msgspec
 from rustassistant.entry import JSON_KEY_DIGITS
 from rustassistant.entry_json import file_name, render
 from rustassistant.errors import DamagedError, LockedError, RustAssistantError
-from rustassistant.stores.base import Folder, Found, Look, Partition, Stamps, Survey, printable
+from rustassistant.stores.base import (
+    Folder,
+    Found,
+    Look,
+    Partition,
+    Stamps,
+    Survey,
+    Taker,
+    printable,
+)
 from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.stores.v1.opening import Reading, errors_of_source
 from rustassistant.stores.v1.rows import Row, entry_of, folder_of, provenance_of, row_sql
@@ -67,7 +76,7 @@ class V1Partition(msgspec.Struct, frozen=True):
             return Look()  # reading says which of them, and why
         return Look(tuple(unchanged), size)
 
-    def read(self) -> Iterator[Found | Failure]:
+    def read(self, taker: Taker | None = None) -> Iterator[Found | Failure]:
         """Read each row. Each stands for itself, damaged or not.
 
         Raises LockedError: what others hold or change is a reason to try again, for all of it.

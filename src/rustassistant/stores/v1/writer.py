@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from rustassistant.codec import Record
 from rustassistant.errors import DamagedError, EntryError
+from rustassistant.records import Record
 from rustassistant.stores.base import Folder
 from rustassistant.stores.outcomes import (
     Conflict,

@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from rustassistant.codec import seal
 from rustassistant.entry import Producer
 from rustassistant.errors import DamagedError
+from rustassistant.records import seal
 from rustassistant.stores.live import Answer, Filter, Wanted
 from rustassistant.stores.sqlite.naming import errors_named
 from rustassistant.stores.sqlite.rows import EntryReader

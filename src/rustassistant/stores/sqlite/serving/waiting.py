@@ -22,6 +22,7 @@ from rustassistant.stores.base import (
     Partition,
     Stamps,
     Survey,
+    Taker,
     printable,
 )
 from rustassistant.stores.outcomes import Failure, Problem
@@ -71,7 +72,7 @@ class WaitingPartition(msgspec.Struct, frozen=True):
         """They have no stamps."""
         return Look()
 
-    def read(self) -> Iterator[Found | Failure]:
+    def read(self, taker: Taker | None = None) -> Iterator[Found | Failure]:
         """Each, as it was when it was listed."""
         for path, entry in zip(self.paths, self.entries, strict=True):
             yield Found(entry, printable(path), len(entry.result))
