@@ -18,11 +18,12 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import lru_cache
-from typing import IO, Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import IO, Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from rustassistant.errors import (
     RustAssistantError,
@@ -69,12 +70,14 @@ class WorkerPool(Executor):
     is called: a `functools.partial` may hold much that all calls share, and must not change.
     A worker that dies fails the one call it was working on with WorkerDiedError, and another is
     started in its place. Where none can be started, every call fails with
-    WorkersUnavailableError.
+    WorkersUnavailableError. While there are calls enough for all, a worker finds its next one in
+    its pipe, and need not wait for this process to get round to it.
     """
 
     def __init__(self, workers: int) -> None:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._function: tuple[object, bytes] = (None, b"")
+        self._cancels = False
         self._closing = threading.Lock()
         self._closed = False
         self._most = workers
@@ -112,6 +115,7 @@ class WorkerPool(Executor):
         with self._closing:
             self._closed = True
         if cancel_futures:
+            self._cancels = True
             self._cancel_queued()
         for _ in self._threads:
             self._calls.put(None)
@@ -130,28 +134,54 @@ class WorkerPool(Executor):
 
     def _feed(self) -> None:
         worker: _Worker | WorkersUnavailableError | None = _start()
-        value: Any
         while (call := self._calls.get()) is not None:
-            if not call.future.set_running_or_notify_cancel():
-                self._idle.release()
-                continue
-            worker = worker or _start()
-            succeeded, value = False, worker
-            if isinstance(worker, _Worker):
-                try:
-                    succeeded, value = worker.call(call.function, call.arguments)
-                except (OSError, EOFError):
-                    value = WorkerDiedError(f"a worker died ({_how(worker.stop())})")
-                    worker = None
-                except Exception as error:  # an answer that can't be rebuilt here
-                    value = error
-            self._idle.release()  # before anybody waits no longer, and comes with another call
-            if succeeded:
-                call.future.set_result(value)
-            else:
-                call.future.set_exception(value)
+            calls = deque([call])
+            while calls:
+                if len(calls) == 1 and (further := self._further()) is not None:
+                    calls.append(further)
+                worker = self._answer_first(calls, worker or _start())
         if isinstance(worker, _Worker):
             worker.stop()
+
+    def _further(self) -> _Call | None:
+        """A call for a worker that is at another, where there are enough for all of them."""
+        if self._calls.qsize() < self._most:
+            return None
+        with suppress(queue.Empty):
+            call = self._calls.get_nowait()
+            if call is not None:
+                return call
+            self._calls.put(None)  # who has nothing to do ends with it
+        return None
+
+    def _answer_first(
+        self, calls: deque[_Call], worker: _Worker | WorkersUnavailableError
+    ) -> _Worker | WorkersUnavailableError | None:
+        """Answer the first of some calls, while the next waits where the worker finds it.
+
+        Returns the worker, or None if it died.
+        """
+        future = calls[0].future
+        living: _Worker | WorkersUnavailableError | None = worker
+        succeeded, value = False, cast("Any", worker)
+        if self._cancels:
+            future.cancel()
+        is_wanted = future.set_running_or_notify_cancel()
+        if isinstance(worker, _Worker) and (is_wanted or worker.has(calls[0])):
+            try:
+                worker.send(calls)
+                succeeded, value = worker.receive()
+            except (OSError, EOFError):
+                value, living = WorkerDiedError(f"a worker died ({_how(worker.stop())})"), None
+            except Exception as error:  # an answer that can't be rebuilt here
+                value = error
+        calls.popleft()
+        self._idle.release()  # before anybody waits no longer, and comes with another call
+        if is_wanted and succeeded:
+            future.set_result(value)
+        elif is_wanted:
+            future.set_exception(value)
+        return living
 
 
 def _how(status: int) -> str:
@@ -192,19 +222,42 @@ class _Worker:
             process_group=0,
         )
         self._function = b""
-        _widen(self._pipe(self._process.stdout))
+        self._sent: deque[_Call] = deque()
+        for pipe in (self._process.stdin, self._process.stdout):
+            _widen(self._pipe(pipe))
+        self._room = _pipe_size(self._pipe(self._process.stdin)) // 2
 
     def is_ready(self) -> bool:
         """Wait until it has started; False if it never will."""
         return self._pipe(self._process.stdout).read(len(_READY)) == _READY
 
-    def call(self, function: bytes, arguments: bytes) -> tuple[bool, Any]:
-        """Send a call, wait for its answer. Raises OSError or EOFError if the worker is gone."""
-        stdin = self._pipe(self._process.stdin)
-        _send(stdin, b"" if function is self._function else function)
-        self._function = function
-        _send(stdin, arguments)
+    def has(self, call: _Call) -> bool:
+        """Whether a call was sent, and has no answer yet."""
+        return call in self._sent
+
+    def send(self, calls: Iterable[_Call]) -> None:
+        """Send the first of some calls, and of the others those that can wait in the pipe.
+
+        Raises OSError if the worker is gone.
+        """
+        for call in calls:
+            if self.has(call):
+                continue
+            function = b"" if call.function is self._function else call.function
+            # While it writes an answer that we don't read yet, it reads no call: none may be larger
+            # than what the pipe holds.
+            if self._sent and len(function) + len(call.arguments) > self._room:
+                return
+            self._function = call.function
+            stdin = self._pipe(self._process.stdin)
+            _send(stdin, function)
+            _send(stdin, call.arguments)
+            self._sent.append(call)
+
+    def receive(self) -> tuple[bool, Any]:
+        """The answer to the first call that has none. Raises OSError or EOFError if it is gone."""
         message = _receive(self._pipe(self._process.stdout))
+        self._sent.popleft()
         answer: tuple[bool, Any] = pickle.loads(message)  # noqa: S301 - from our own child
         return answer
 
@@ -222,10 +275,17 @@ class _Worker:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Let a worker write most answers at once and go on, not wait each 64 KiB until we read."""
+    """Let calls and answers wait in it: most are larger than the 64 KiB that it holds at first."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # users have a share of such memory
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _pipe_size(pipe: IO[bytes]) -> int:
+    """Bytes that a pipe holds; 0 where that can't be told."""
+    if hasattr(fcntl, "F_GETPIPE_SZ"):
+        return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    return 0
 
 
 def _send(pipe: IO[bytes], message: bytes) -> None:
@@ -261,10 +321,8 @@ def serve() -> None:
         while True:
             function = _receive(calls) or function  # nothing: the one of the call before
             _send(answers, _answer(function, _receive(calls)))
-    except EOFError:
-        return
-    except BrokenPipeError:
-        os._exit(0)  # from 3.13 on, Python complains of what cannot be flushed at exit
+    except (EOFError, BrokenPipeError):
+        os._exit(0)  # nobody waits for anything any more, but for the end
 
 
 @lru_cache(maxsize=1)
