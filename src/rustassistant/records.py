@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final, Protocol, overload
 from zlib import crc32
 
 import msgspec
@@ -42,7 +44,11 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 pack: Final = msgspec.msgpack.Encoder().encode
 """What records and what they are sealed over are packed with."""
 
-unpack_records: Final = msgspec.msgpack.Decoder(list[Record]).decode
+_ARRAY_4: Final = 0x90
+_ARRAY_16: Final = 0xDC
+"""How arrays begin in msgpack whose length takes four bits, and sixteen; 32 bits have the next."""
+
+_unpack: Final = msgspec.msgpack.Decoder(list[Record]).decode
 
 
 def seal(
@@ -66,6 +72,32 @@ def seal(
     return (crc32(pack(columns)) ^ 2**31) - 2**31
 
 
+class PackedRecords(Sequence[Record]):
+    """Records as they travelled, ``packed`` as a msgpack array; unpacked when one is asked for."""
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+
+    @cached_property
+    def _unpacked(self) -> list[Record]:
+        return _unpack(self.packed)
+
+    def __len__(self) -> int:
+        head = self.packed[0]
+        if head < _ARRAY_16:
+            return head - _ARRAY_4
+        return int.from_bytes(self.packed[1 : 3 if head == _ARRAY_16 else 5], "big")
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        return self._unpacked[index]
+
+
 class Packing(Protocol):
     """Records that come together, to travel as one message.
 
@@ -82,7 +114,7 @@ class Packing(Protocol):
         """Add a record whose entry takes so many bytes in the source."""
 
     def packed(self) -> bytes:
-        """All of them, in order, for `unpack_records`."""
+        """All of them, in order, for `PackedRecords`."""
 
 
 class RecordList:

@@ -75,7 +75,7 @@ def put_all(path: Path, rules: Rules, batches: Batches) -> tuple[list[Put], dict
 def check(directory: Path, rules: Rules, batches: Batches) -> list[Put]:
     puts, rows = put_all(directory / "compiled.db", rules, batches)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(arrivals, "add_first", None)
+        patched.setattr(arrivals, "Arriving", None)
         by_python, python_rows = put_all(directory / "python.db", rules, batches)
     assert puts == by_python
     assert rows == python_rows

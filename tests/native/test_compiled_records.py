@@ -13,7 +13,7 @@ import pytest
 
 from rustassistant import codec
 from rustassistant.codec import Dictionary
-from rustassistant.records import unpack_records
+from rustassistant.records import PackedRecords
 from rustassistant.stores.base import Partition
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.outcomes import Failure, Problem
@@ -54,7 +54,7 @@ def check(tree: Path, terms: Terms) -> int:
     for partition in partitions:
         message = encoded(terms, partition)
         assert message == in_python(lambda one=partition: encoded(terms, one))  # type: ignore[misc]
-        count += len(unpack_records(unpack_batch(message).records))
+        count += len(PackedRecords(bytes(unpack_batch(message).records)))
     return count
 
 
@@ -95,7 +95,7 @@ def test_what_is_usual_takes_no_step_in_python(
     [partition] = JsonTree(cache.root).partitions()
     assert not isinstance(partition, Failure | Problem)
     batch = unpack_batch(encoded(terms, partition))
-    assert len(unpack_records(batch.records)) == 50
+    assert len(PackedRecords(bytes(batch.records))) == 50
     assert batch.size == sum(file.stat().st_size for file in cache.root.rglob("src*.json"))
 
 

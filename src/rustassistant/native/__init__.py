@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from rustassistant.native.arrivals import Arriving as _Arriving
     from rustassistant.native.entries import Parts
     from rustassistant.native.reading import Reader as _Reader
     from rustassistant.native.records import Packer as _Packer
@@ -30,7 +31,7 @@ def _compiled(module: str, name: str) -> Any:
 
 
 take_apart: Final[Callable[[bytes], Parts | None] | None] = _compiled("entries", "take_apart")
-add_first: Final[Callable[..., tuple[int, int]] | None] = _compiled("arrivals", "add_first")
+Arriving: Final[type[_Arriving] | None] = _compiled("arrivals", "Arriving")
 Packer: Final[type[_Packer] | None] = _compiled("records", "Packer")
 Reader: Final[type[_Reader] | None] = _compiled("reading", "Reader")
 names_alone: Final[Callable[[str, bytes], list[str] | None] | None] = _compiled(

@@ -2,11 +2,20 @@
 # cython: initializedcheck=False, freethreading_compatible=True
 """Rows of records that are the first of their identity, made many at a time.
 
-It goes as far as nothing is to be asked of the database: a record like one that came before, or of
-a producer without a row, is left to ``sqlite.arrivals``, as is all that comes after it.
+Records come as they were packed, and no object is made of more of them than the rows need. It goes
+as far as nothing is to be asked of the database: a record like one that came before, or of a
+producer without a row, is left to ``sqlite.arrivals``.
 """
 
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
+from libc.string cimport memcmp
+
+from rustassistant.native.entries cimport bytes_of, str_of
+from rustassistant.native.msgpack cimport take_array
+from rustassistant.native.packed cimport Record, past_any, past_record
+from rustassistant.native.values cimport Span, Text
 
 cdef enum:
     GROUPS = 64
@@ -67,24 +76,23 @@ cdef class _Totals:
         self._count += 1
         return &self._groups[self._count - 1]
 
-    cdef int count(self, int64_t producer, record, int64_t stored_bytes) except -1:
+    cdef int count(self, int64_t producer, const Record* record, int64_t stored) except -1:
         """As ``totals.sums_of``."""
         cdef Sums* sums = self._group(producer, _month_of(record.analyzed_at))
         cdef int64_t tokens = 0
-        tokens_used, usage = record.tokens_used, record.usage
-        if tokens_used is not None and 0 <= tokens_used <= self._most_tokens:
-            tokens = tokens_used
-        elif usage is None:
+        if not record.has_no_tokens and 0 <= record.tokens_used <= self._most_tokens:
+            tokens = record.tokens_used
+        elif not record.has_usage:
             sums.without_tokens += 1
         sums.entries += 1
         sums.tokens += tokens
-        if usage is None:
-            sums.assumed_tokens += tokens
+        if record.has_usage:
+            sums.input_tokens += record.input_tokens
+            sums.output_tokens += record.output_tokens
         else:
-            sums.input_tokens += usage[0]
-            sums.output_tokens += usage[1]
+            sums.assumed_tokens += tokens
         sums.text_bytes += record.result_size
-        sums.stored_bytes += stored_bytes
+        sums.stored_bytes += stored
         return 0
 
     cdef int tell(self) except -1:
@@ -109,6 +117,18 @@ cdef class _Totals:
         return 0
 
 
+cdef inline Py_ssize_t _length(Span span) noexcept nogil:
+    return span.stop - span.start
+
+
+cdef inline object _int_of(int64_t value, bint is_nil):
+    return None if is_nil else value
+
+
+cdef inline object _bytes_of(Span span):
+    return None if span.start == NULL else bytes_of(span)
+
+
 cdef object _file_with(list rows, size):
     """The id of the row with that size, or None. Rows are (size, id)."""
     for known in rows:
@@ -117,90 +137,195 @@ cdef object _file_with(list rows, size):
     return None
 
 
-def add_first(
-    list records not None,
-    Py_ssize_t start,
-    *,
-    ids,
-    owner_of,
-    place_of,
-    add_sums,
-    most_tokens,
-    cache_type,
-    folder_id,
-    repository_id,
-    list rows not None,
-    set files_of_rows not None,
-    int64_t next_entry,
-):
-    """Make rows of ``records`` from ``start`` on; tell how far that went, and the next entry's id.
+cdef inline Py_ssize_t _byte_of(Text digest) noexcept nogil:
+    """Where `sqlite.owners.Prefixes` has the bit of a digest."""
+    return digest[0] << 13 | digest[1] << 5 | digest[2] >> 3
 
-    ``ids`` are the `Identifiers` of a repository all of whose files are known; ``owner_of``,
-    ``place_of`` and ``add_sums`` are `Owners.add`, `schema.place_of` and `totals.Totals.add`.
+
+cdef class Arriving:
+    """Records on their way into a folder of a repository all of whose files are known.
+
+    ``packed`` is a msgpack array of them, ``ids`` are the `Identifiers`; ``owners`` tells who holds
+    results by digest, and ``prefixes`` has a bit for each digest that somebody may hold, or is None
+    where that can't be told; ``add_sums`` is `totals.Totals.add`, ``crc32`` zlib's.
     """
-    cdef _Totals totals = _Totals(folder_id, add_sums, most_tokens)
-    cdef dict files = ids.files, producers = ids.producers, key_of = ids.key_of
-    cdef set seen = ids.seen
-    cdef list new_files = ids.new_files, known
-    cdef int64_t next_file = ids.next_file, stored
-    cdef Py_ssize_t position = start
-    for position in range(start, len(records)):
-        record = records[position]
-        producer_id = producers.get(
-            (record.provider, record.model, record.prompt_hash, record.schema_version)
-        )
-        if producer_id is None:
-            break
-        path, content, size = record.file_path, record.file_hash, record.file_size
-        known = files.get((path, content))
+
+    cdef readonly Py_ssize_t position  # of the record that comes next
+    cdef bytes _packed
+    cdef Text _at
+    cdef Text _end
+    cdef int64_t _count
+    cdef object _ids
+    cdef list _new_files
+    cdef dict _owners
+    cdef bytearray _prefixes
+    cdef object _crc32
+    cdef object _cache_type
+    cdef object _folder_id
+    cdef int64_t _repository_id
+    cdef _Totals _totals
+    cdef bytes _request  # of the record before, with whose id it has and what keys it makes
+    cdef object _producer_id
+    cdef object _key
+
+    def __cinit__(
+        self,
+        bytes packed not None,
+        *,
+        ids,
+        dict owners not None,
+        bytearray prefixes,
+        add_sums,
+        int64_t most_tokens,
+        crc32,
+        cache_type,
+        folder_id,
+        int64_t repository_id,
+    ):
+        self._packed = packed
+        self._at = <Text>PyBytes_AS_STRING(packed)
+        self._end = self._at + PyBytes_GET_SIZE(packed)
+        self._at = take_array(self._at, self._end, &self._count)
+        self._ids = ids
+        self._new_files = ids.new_files.values
+        self._owners = owners
+        self._prefixes = prefixes
+        self._crc32 = crc32
+        self._cache_type = cache_type
+        self._folder_id = folder_id
+        self._repository_id = repository_id
+        self._totals = _Totals(folder_id, add_sums, most_tokens)
+
+    def may_be_held(self):
+        """Digests of results that somebody may hold who is not known; None if that can't be told
+        of all."""
+        cdef Text at = self._at
+        cdef Record record
+        cdef list found = []
+        while at != NULL and at != self._end:
+            at = past_record(at, self._end, &record)
+            if at == NULL:
+                return None
+            if self._may_be_held(record.digest.start):
+                digest = bytes_of(record.digest)
+                if digest not in self._owners:
+                    found.append(digest)
+        return found
+
+    cdef bint _may_be_held(self, Text digest):
+        if self._prefixes is None:
+            return True
+        return PyByteArray_AS_STRING(self._prefixes)[_byte_of(digest)] >> (digest[2] & 7) & 1
+
+    def pass_over(self):
+        """Go on behind the record that comes next."""
+        self._at = past_any(self._at, self._end)
+        self.position += 1
+
+    def add_first(self, list values not None, set files_of_rows not None, int64_t next_entry):
+        """Make rows of records for as long as each is the first of its identity.
+
+        ``values`` are those of rows to be inserted, one behind the other, and ``files_of_rows`` the
+        ids of their files; gives the next entry's id.
+        """
+        cdef Text behind
+        cdef Record record
+        while self.position < self._count:
+            behind = past_record(self._at, self._end, &record)
+            if behind == NULL or not self._is_of_known_producer(&record):
+                break
+            file_id = self._file(&record)
+            if file_id is None:
+                break
+            values += self._row(&record, next_entry, file_id)
+            files_of_rows.add(file_id)
+            next_entry += 1
+            self.position += 1
+            self._at = behind
+        self._totals.tell()
+        return next_entry
+
+    cdef bint _is_of_known_producer(self, const Record* record) except -1:
+        cdef Py_ssize_t size = _length(record.request)
+        if (
+            self._request is not None
+            and PyBytes_GET_SIZE(self._request) == size
+            and memcmp(PyBytes_AS_STRING(self._request), record.request.start, size) == 0
+        ):
+            return True
+        self._request = None
+        self._producer_id = (<dict>self._ids.producers).get((
+            str_of(record.provider),
+            str_of(record.model),
+            None if record.prompt_hash.start == NULL else str_of(record.prompt_hash),
+            _int_of(record.schema_version, record.has_no_version),
+        ))
+        if self._producer_id is None:
+            return False
+        self._key = self._ids.key_of[self._producer_id]
+        self._request = bytes_of(record.request)
+        return True
+
+    cdef object _file(self, const Record* record):
+        """The id of a record's file, whose row is made if need be; None if an entry with the
+        record's identity came before, and nothing was noted."""
+        cdef dict files = self._ids.files
+        cdef set seen = self._ids.seen
+        cdef list known
+        path, content = str_of(record.file_path), bytes_of(record.file_hash)
+        size = _int_of(record.file_size, record.has_no_size)
+        where = (path, content)
+        known = files.get(where)
         file_id = None if known is None else _file_with(known, size)
-        first = next_file if known is None else (<tuple>known[0])[1]
-        identity = (first, cache_type, key_of[producer_id])
+        made = self._ids.next_file if file_id is None else file_id
+        first = made if known is None else (<tuple>known[0])[1]
+        identity = (first, self._cache_type, self._key)
         if identity in seen:
-            break
+            return None
         seen.add(identity)
         if file_id is None:
-            file_id = next_file
-            next_file += 1
-            new_files.append(
-                (file_id, repository_id, path, content, size, place_of(repository_id, path))
+            self._ids.next_file = made + 1
+            self._new_files += (
+                made, self._repository_id, path, content, size, self._place(record.file_path)
             )
             if known is None:
-                files[path, content] = [(size, file_id)]
+                files[where] = [(size, made)]
             else:
-                known.append((size, file_id))
-        entry_id = next_entry
-        next_entry += 1
-        digest, result, original = record.result_digest, record.result, record.original
-        owner = owner_of(digest, entry_id)
-        shared = owner != entry_id
-        if shared:
-            result = None
-        files_of_rows.add(file_id)
-        rows.append(
-            (
-                entry_id,
-                file_id,
-                folder_id,
-                producer_id,
-                record.analyzed_at,
-                record.tokens_used,
-                result,
-                owner if shared else None,
-                digest,
-                record.dictionary_id,
-                original,
-                record.name,
-                record.stamp,
-                record.seal,
-            )
+                known.append((size, made))
+        return made
+
+    cdef int64_t _place(self, Span path) except? -1:
+        """As `sqlite.schema.place_of`."""
+        cdef int64_t checksum = self._crc32(bytes_of(path), self._repository_id)
+        return (checksum >> 16) - 2**15
+
+    cdef tuple _row(self, const Record* record, int64_t entry_id, file_id):
+        cdef bytes digest = bytes_of(record.digest)
+        cdef int64_t stored = 0
+        cdef object entry = entry_id, result = None
+        owner = self._owners.setdefault(digest, entry)
+        if owner == entry:
+            owner = None
+            result = bytes_of(record.result)
+            stored = _length(record.result)
+            if self._prefixes is not None:
+                PyByteArray_AS_STRING(self._prefixes)[_byte_of(record.digest.start)] |= (
+                    1 << (record.digest.start[2] & 7)
+                )
+        self._totals.count(self._producer_id, record, stored)
+        return (
+            entry,
+            file_id,
+            self._folder_id,
+            self._producer_id,
+            record.analyzed_at,
+            _int_of(record.tokens_used, record.has_no_tokens),
+            result,
+            owner,
+            digest,
+            _int_of(record.dictionary_id, record.has_no_dictionary),
+            None,
+            _bytes_of(record.name),
+            _int_of(record.stamp, record.has_no_stamp),
+            record.seal,
         )
-        stored = 0 if result is None else len(result)
-        if original is not None:
-            stored += len(original)
-        totals.count(producer_id, record, stored)
-    else:
-        position = len(records)
-    totals.tell()
-    ids.next_file = next_file
-    return position, next_entry

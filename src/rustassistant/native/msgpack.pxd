@@ -1,12 +1,15 @@
 # cython: language_level=3
 """Values as msgpack has them, in the shortest form that there is, as msgspec writes them.
 
-Each step writes at a place and gives the place behind it; the caller sees to the room. The format
-is github.com/msgpack/msgpack/blob/master/spec.md.
+Each step that puts one writes at a place and gives the place behind it; the caller sees to the
+room. Each that takes one gives the place behind it, or NULL where none of its kind stands before
+the end; it passes NULL on. The format is github.com/msgpack/msgpack/blob/master/spec.md.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
+
+from rustassistant.native.values cimport Span, Text
 
 ctypedef unsigned char* Out
 
@@ -89,3 +92,107 @@ cdef inline Out put_array(Out at, Py_ssize_t count) noexcept nogil:
     if count < 0x10000:
         return put_sized(at, 0xDC, count, 2)
     return put_sized(at, 0xDD, count, 4)
+
+
+cdef inline Text take_number(Text at, Text end, int size, uint64_t* value) noexcept nogil:
+    """Past so many bytes of a number, the highest first."""
+    if at == NULL or end - at < size:
+        return NULL
+    value[0] = 0
+    while size:
+        value[0] = value[0] << 8 | at[0]
+        at += 1
+        size -= 1
+    return at
+
+
+cdef inline Text take_int(Text at, Text end, int64_t* value) noexcept nogil:
+    """Past a number, if it fits into 64 bits with a sign."""
+    cdef uint64_t number
+    cdef int kind, bits
+    if at == NULL or at == end:
+        return NULL
+    kind = at[0]
+    at += 1
+    if kind < 0x80 or kind >= 0xE0:
+        value[0] = kind if kind < 0x80 else kind - 0x100
+        return at
+    if not 0xCC <= kind <= 0xD3:
+        return NULL
+    bits = 8 << (kind & 3)
+    at = take_number(at, end, bits // 8, &number)
+    if kind >= 0xD0:
+        value[0] = <int64_t>(number << 64 - bits) >> 64 - bits
+        return at
+    value[0] = <int64_t>number
+    return NULL if value[0] < 0 else at
+
+
+cdef inline Text take_if_any(Text at, Text end, int64_t* value, bint* is_nil) noexcept nogil:
+    """Past a number, or nil."""
+    is_nil[0] = at != NULL and at != end and at[0] == 0xC0
+    return at + 1 if is_nil[0] else take_int(at, end, value)
+
+
+cdef inline Text take_nil(Text at, Text end) noexcept nogil:
+    return at + 1 if at != NULL and at != end and at[0] == 0xC0 else NULL
+
+
+cdef inline Text take_sized(Text at, Text end, int first, int count, Span* span) noexcept nogil:
+    """Past what has its length before it: ``first`` is the kind whose length has one byte, and of
+    ``count`` kinds each has twice as many as the one before."""
+    cdef uint64_t size = 0
+    cdef int kind
+    if at == NULL or at == end:
+        return NULL
+    kind = at[0] - first
+    if kind < 0 or kind >= count:
+        return NULL
+    at = take_number(at + 1, end, 1 << kind, &size)
+    if at == NULL or <uint64_t>(end - at) < size:
+        return NULL
+    span.start = at
+    span.stop = at + size
+    return span.stop
+
+
+cdef inline Text take_bytes(Text at, Text end, Span* span) noexcept nogil:
+    return take_sized(at, end, 0xC4, 3, span)
+
+
+cdef inline Text take_bytes_if_any(Text at, Text end, Span* span) noexcept nogil:
+    """Past bytes, or past nil, which are nowhere."""
+    if at != NULL and at != end and at[0] == 0xC0:
+        span.start = NULL
+        return at + 1
+    return take_bytes(at, end, span)
+
+
+cdef inline Text take_text(Text at, Text end, Span* span) noexcept nogil:
+    if at == NULL or at == end or not 0xA0 <= at[0] < 0xC0:
+        return take_sized(at, end, 0xD9, 3, span)
+    span.start = at + 1
+    span.stop = span.start + (at[0] - 0xA0)
+    return span.stop if span.stop <= end else NULL
+
+
+cdef inline Text take_text_if_any(Text at, Text end, Span* span) noexcept nogil:
+    if at != NULL and at != end and at[0] == 0xC0:
+        span.start = NULL
+        return at + 1
+    return take_text(at, end, span)
+
+
+cdef inline Text take_array(Text at, Text end, int64_t* count) noexcept nogil:
+    """Past the head of an array."""
+    cdef uint64_t number
+    if at == NULL or at == end:
+        return NULL
+    if 0x90 <= at[0] < 0xA0:
+        count[0] = at[0] - 0x90
+        return at + 1
+    if at[0] != 0xDC and at[0] != 0xDD:
+        return NULL
+    at = take_number(at + 1, end, 2 if at[0] == 0xDC else 4, &number)
+    count[0] = <int64_t>number
+    return at

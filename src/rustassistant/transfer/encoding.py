@@ -25,7 +25,7 @@ class Terms(msgspec.Struct):
 class Batch(msgspec.Struct, array_like=True):
     """What became of a partition, as it travels back from a worker: quick to pack, small.
 
-    ``records`` are packed, for `unpack_records`; ``paths`` are theirs, and ``others`` what was left
+    ``records`` are as `PackedRecords` has them; ``paths`` are theirs, and ``others`` what was left
     out and why, if that is to be told; ``size`` is the bytes that all of it takes in the source.
     """
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from rustassistant.errors import InterruptedRunError
-from rustassistant.records import unpack_records
+from rustassistant.records import PackedRecords
 from rustassistant.stores.base import (
     Destination,
     Folder,
@@ -156,7 +156,7 @@ class _Run:
     def _put(self, writer: Writer, answer: Answer) -> None:
         report, folder = self._report, answer.partition.folder
         batch = unpack_batch(answer.message)
-        records = unpack_records(batch.records)
+        records = PackedRecords(bytes(batch.records))
         for failure in batch.failures:
             self._fail(failure)
         report.source_size += batch.size

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
 
-from rustassistant.native import add_first
-from rustassistant.records import Record
+from rustassistant.native import Arriving
+from rustassistant.records import PackedRecords, Record, pack
 from rustassistant.stores.base import Folder
 from rustassistant.stores.outcomes import Conflict, OnConflict, Outcome, Outcomes, Put, Rules
 from rustassistant.stores.sqlite.identifiers import FolderIds, Identifiers
+from rustassistant.stores.sqlite.inserting import Inserts
 from rustassistant.stores.sqlite.owners import Owners
 from rustassistant.stores.sqlite.rivals import (
     Likeness,
@@ -21,20 +23,16 @@ from rustassistant.stores.sqlite.rivals import (
     rivals_of,
 )
 from rustassistant.stores.sqlite.rows import EntryReader
-from rustassistant.stores.sqlite.schema import place_of
 from rustassistant.stores.sqlite.totals import Totals, month_of, sums_of
 from rustassistant.stores.sqlite.trash import EVICTED, SUPERSEDED, promote, take_back, throw_away
 from rustassistant.usage import MAX_TOKENS
 
-_ADD_FILE: Final = (
-    "INSERT INTO files (id, repository_id, path, hash, size, place) VALUES (?,?,?,?,?,?)"
-)
-_ADD_ENTRY: Final = """
-INSERT INTO entries (id, file_id, folder_id, producer_id, analyzed_at, tokens_used, result,
-                     result_of, result_digest, dictionary_id, original, source_name,
-                     source_stamp, seal)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+if TYPE_CHECKING:
+    from rustassistant.native.arrivals import Arriving as NativeArriving
+
+_ENTRY_COLUMNS: Final = ("id", "file_id", "folder_id", "producer_id", "analyzed_at", "tokens_used",
+                         "result", "result_of", "result_digest", "dictionary_id", "original",
+                         "source_name", "source_stamp", "seal")  # fmt: skip
 _ADD_COPY: Final = """
 INSERT INTO copies (entry_id, folder_id, file_id, analyzed_at, source_name, source_stamp, seal)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -75,7 +73,7 @@ class Arrivals:
         self._rules = rules
         self.ids = Identifiers(reader.connection, keeps_meta=not rules.restamp)
         self._first_own = self._next_entry = self._next_id()
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows = Inserts(reader.connection, "entries", _ENTRY_COLUMNS)
         self._files_of_rows: set[int] = set()
         self._owners = Owners(reader)
         self._shared: dict[Likeness, int] = {}
@@ -89,40 +87,52 @@ class Arrivals:
         outcomes, conflicts = Outcomes(), list[Conflict]()
         ids = self.ids.folder(folder)
         self.ids.turn_to(ids.repository)
-        self._owners.find(record.result_digest for record in records)
+        self._owners.make_room()
         self._shared.clear()
-        each, listed = list[Outcome](), [*records]
-        while len(each) < len(listed):
-            added = self._add_first(listed, len(each), ids, folder.cache_type)
-            each += [Outcome.MIGRATED] * added
-            if len(each) < len(listed):
-                each.append(self._put_one(listed[len(each)], folder, ids, outcomes, conflicts))
+        arriving = self._arriving(records, ids, folder.cache_type)
+        digests = None if arriving is None else arriving.may_be_held()
+        if digests is None:
+            digests = [record.result_digest for record in records]
+        self._owners.find(digests)
+        each, count = list[Outcome](), len(records)
+        while len(each) < count:
+            if arriving is not None:
+                self._add_first(arriving)
+                each += [Outcome.MIGRATED] * (arriving.position - len(each))
+                if len(each) == count:
+                    break
+                arriving.pass_over()
+            each.append(self._put_one(records[len(each)], folder, ids, outcomes, conflicts))
         self._flush()
-        for outcome in each:
-            outcomes.count(outcome)
+        outcomes.migrated = each.count(Outcome.MIGRATED)
+        outcomes.unchanged = each.count(Outcome.UNCHANGED)
+        outcomes.duplicate = each.count(Outcome.DUPLICATE)
         return Put(outcomes, each, conflicts)
 
-    def _add_first(self, records: list[Record], start: int, ids: FolderIds, cache_type: str) -> int:
-        """Add records from there on as long as each is sure to be the first of its identity, by
-        compiled code if there is any; return how many they were."""
-        if add_first is None or self._rules.dedup or not self.ids.all_known:
-            return 0
-        reached, self._next_entry = add_first(
-            records,
-            start,
+    def _arriving(
+        self, records: Sequence[Record], ids: FolderIds, cache_type: str
+    ) -> NativeArriving | None:
+        """What takes in those that are sure to be the first of their identity, by compiled code,
+        if there is any."""
+        if Arriving is None or self._rules.dedup or not self.ids.all_known:
+            return None
+        return Arriving(
+            records.packed if isinstance(records, PackedRecords) else pack([*records]),
             ids=self.ids,
-            owner_of=self._owners.add,
-            place_of=place_of,
+            owners=self._owners.known,
+            prefixes=self._owners.prefixes,
             add_sums=self._totals.add,
             most_tokens=MAX_TOKENS,
+            crc32=crc32,
             cache_type=cache_type,
             folder_id=ids.folder,
             repository_id=ids.repository,
-            rows=self._rows,
-            files_of_rows=self._files_of_rows,
-            next_entry=self._next_entry,
         )
-        return reached - start
+
+    def _add_first(self, arriving: NativeArriving) -> None:
+        self._next_entry = arriving.add_first(
+            self._rows.values, self._files_of_rows, self._next_entry
+        )
 
     def _put_one(
         self,
@@ -300,23 +310,21 @@ class Arrivals:
         result = None if shared else record.result
         original, analyzed_at = record.original, record.analyzed_at
         self._files_of_rows.add(file_id)
-        self._rows.append(
-            (
-                entry_id,
-                file_id,
-                folder_id,
-                producer_id,
-                analyzed_at,
-                record.tokens_used,
-                result,
-                owner if shared else None,
-                digest,
-                record.dictionary_id,
-                original,
-                record.name,
-                record.stamp,
-                record.seal,
-            )
+        self._rows.values += (
+            entry_id,
+            file_id,
+            folder_id,
+            producer_id,
+            analyzed_at,
+            record.tokens_used,
+            result,
+            owner if shared else None,
+            digest,
+            record.dictionary_id,
+            original,
+            record.name,
+            record.stamp,
+            record.seal,
         )
         stored_bytes = (len(result) if result else 0) + (len(original) if original else 0)
         self._totals.add(
@@ -327,10 +335,6 @@ class Arrivals:
 
     def _flush(self) -> None:
         """Insert what has come together."""
-        if self.ids.new_files:
-            self._connection.executemany(_ADD_FILE, self.ids.new_files)
-            self.ids.new_files.clear()
-        if self._rows:
-            self._connection.executemany(_ADD_ENTRY, self._rows)
-            self._rows.clear()
-            self._files_of_rows.clear()
+        self.ids.new_files.write()
+        self._rows.write()
+        self._files_of_rows.clear()

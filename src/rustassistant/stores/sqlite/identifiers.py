@@ -9,6 +9,7 @@ import apsw
 from rustassistant.entry import DEFAULT_SCHEMA_VERSION, Producer
 from rustassistant.records import Record
 from rustassistant.stores.base import Folder, Repository
+from rustassistant.stores.sqlite.inserting import Inserts
 from rustassistant.stores.sqlite.schema import HASH_PREFIX, place_of
 
 _FIND_FILES: Final = f"""
@@ -17,6 +18,8 @@ WHERE substr(hash, 1, {HASH_PREFIX}) = ? AND place = ?
   AND repository_id = ? AND path = ? AND hash = ? ORDER BY id
 """
 
+
+_FILE_COLUMNS: Final = ("id", "repository_id", "path", "hash", "size", "place")
 
 _FileRows = list[tuple[int | None, int]]
 """Size and id of rows of ``files``."""
@@ -35,7 +38,7 @@ class FolderIds(NamedTuple):
 class Identifiers:
     """Finds ids, and makes rows for what is new.
 
-    Rows of ``files`` are made by the caller, many at a time, from ``new_files``. To be forgotten
+    Rows of ``files`` are written by the caller, many at a time: ``new_files``. To be forgotten
     as a whole when another connection may have written.
     """
 
@@ -58,7 +61,7 @@ class Identifiers:
         self._files_of: int | None = None
         self.all_known = False
         self.seen: set[tuple[int, str, int]] = set()
-        self.new_files: list[tuple[int, int, str, bytes, int | None, int]] = []
+        self.new_files = Inserts(connection, "files", _FILE_COLUMNS)
 
     def _remember(self, parts: _Parts, row_id: int) -> None:
         """Note a producer, and which others make the same keys: those of another provider."""
@@ -176,7 +179,8 @@ class Identifiers:
         self.next_file = made + 1
         others = rows if rows else None
         rows.append((size, made))
-        self.new_files.append((made, repository, path, content, size, place_of(repository, path)))
+        place = place_of(repository, path)
+        self.new_files.values += (made, repository, path, content, size, place)
         return made, others
 
     def is_first(

@@ -32,15 +32,24 @@ class Owners:
         self._execute = reader.connection.execute
         is_empty = self._execute("SELECT 1 FROM entries LIMIT 1").fetchone() is None
         self._made = _Prefixes() if is_empty else None
-        self._owners: dict[bytes, int] = {}
+        self.known: dict[bytes, int] = {}
         self._sound: set[int] = set()
+
+    @property
+    def prefixes(self) -> bytearray | None:
+        """A bit for each digest that somebody may hold, as `_Prefixes` has them; None if that can't
+        be told."""
+        return None if self._made is None else self._made.bits
+
+    def make_room(self) -> None:
+        """Forget what is known, if that is much."""
+        if len(self.known) > _REMEMBERED:
+            self.known.clear()
+            self._sound.clear()
 
     def find(self, digests: Iterable[bytes]) -> None:
         """Look up who holds these results, for `get`, as many at once as is quickest."""
-        owners = self._owners
-        if len(owners) > _REMEMBERED:
-            owners.clear()
-            self._sound.clear()
+        owners = self.known
         wanted = {digest for digest in digests if digest not in owners}
         if self._made is not None:
             wanted = set(filter(self._made.may_hold, wanted))
@@ -65,11 +74,11 @@ class Owners:
 
     def get(self, digest: bytes) -> int | None:
         """The entry that holds a result, if any of those that were looked up does."""
-        return self._owners.get(digest)
+        return self.known.get(digest)
 
     def add(self, digest: bytes, entry_id: int) -> int:
         """The entry that holds a result, which is this one if none did."""
-        owner = self._owners.setdefault(digest, entry_id)
+        owner = self.known.setdefault(digest, entry_id)
         if owner == entry_id and self._made is not None:
             self._made.add(digest)
         return owner
@@ -83,11 +92,11 @@ class _Prefixes:
     """Which digests have come, as far as three of their bytes tell: a bit for each, 2 MiB."""
 
     def __init__(self) -> None:
-        self._bits = bytearray(2 ** (8 * HASH_PREFIX - 3))
+        self.bits = bytearray(2 ** (8 * HASH_PREFIX - 3))
 
     def add(self, digest: bytes) -> None:
-        self._bits[digest[0] << 13 | digest[1] << 5 | digest[2] >> 3] |= 1 << (digest[2] & 7)
+        self.bits[digest[0] << 13 | digest[1] << 5 | digest[2] >> 3] |= 1 << (digest[2] & 7)
 
     def may_hold(self, digest: bytes) -> int:
-        byte = self._bits[digest[0] << 13 | digest[1] << 5 | digest[2] >> 3]
+        byte = self.bits[digest[0] << 13 | digest[1] << 5 | digest[2] >> 3]
         return byte & 1 << (digest[2] & 7)
