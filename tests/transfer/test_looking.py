@@ -178,9 +178,9 @@ def test_workers_for_a_new_database_start_before_the_first_partition(
     pools: list[workers.WorkerPool] = []
     begin = workers.WorkerPool.__init__
 
-    def remembered(pool: workers.WorkerPool, count: int) -> None:
+    def remembered(pool: workers.WorkerPool, *how: Any) -> None:
         pools.append(pool)
-        begin(pool, count)
+        begin(pool, *how)
 
     monkeypatch.setattr(workers.WorkerPool, "__init__", remembered)
     monkeypatch.setattr(engine, "choose_dictionaries", choose)

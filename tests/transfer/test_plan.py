@@ -87,7 +87,9 @@ def test_two_jobs_are_two_processes_however_little_there_is(total: int) -> None:
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the pools that would have been started."""
     sizes: list[int] = []
-    monkeypatch.setattr("rustassistant.transfer.plan.WorkerPool", sizes.append)
+    monkeypatch.setattr(
+        "rustassistant.transfer.plan.WorkerPool", lambda count, _: sizes.append(count)
+    )
     return sizes
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ LIMIT = 60
 """Seconds after which what should have come long ago is taken for lost: a hang must fail."""
 
 KILL_YOURSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+KILL_YOURSELF_NOW = "__import__('os').kill(__import__('os').getpid(), 9)"
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="finds processes by /proc"
@@ -335,6 +337,64 @@ def test_shutting_down_at_once_leaves_no_process_and_no_thread_behind() -> None:
     WorkerPool(2).shutdown()
     assert not children() - before
     assert threading.active_count() == threads
+
+
+def test_a_worker_begins_its_next_call_while_its_answer_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_start, start = threading.Event(), workers._start
+    may_receive, receive = threading.Event(), workers._Worker.receive
+
+    def start_late() -> Any:
+        assert may_start.wait(LIMIT)
+        return start()
+
+    def late(worker: workers._Worker) -> tuple[bool, Any]:
+        assert may_receive.wait(LIMIT)
+        return receive(worker)
+
+    monkeypatch.setattr(workers, "_start", start_late)
+    monkeypatch.setattr(workers._Worker, "receive", late)
+    begun = tmp_path / "begun"
+    begin = f"import pathlib; pathlib.Path({str(begun)!r}).touch()"
+    with WorkerPool(1) as pool:
+        try:
+            futures = [pool.submit(exec, code) for code in ("0", begin, "0")]
+            may_start.set()
+            patience = time.monotonic() + LIMIT
+            while not begun.exists():
+                assert time.monotonic() < patience
+        finally:
+            may_receive.set()
+        assert [future.result(LIMIT) for future in futures] == [None] * 3
+
+
+def test_calls_and_answers_larger_than_pipes_do_not_wait_for_each_other() -> None:
+    large = [bytes([number]) * 5 * 2**20 for number in range(6)]
+    with WorkerPool(1) as pool:
+        futures = [pool.submit(bytes.upper, one) for one in large]
+        assert [future.result(LIMIT) for future in futures] == large
+
+
+def test_what_waited_for_a_worker_that_died_is_done_by_another() -> None:
+    with WorkerPool(1) as pool:
+        futures = [pool.submit(eval, code) for code in ("1", KILL_YOURSELF_NOW, "3", "4")]
+        assert futures[0].result(LIMIT) == 1
+        with pytest.raises(WorkerDiedError):
+            futures[1].result(LIMIT)
+        assert [future.result(LIMIT) for future in futures[2:]] == [3, 4]
+
+
+def test_a_cancelled_call_that_waits_in_the_pipe_does_not_answer_for_another() -> None:
+    with WorkerPool(1) as pool:
+        futures = [pool.submit(eval, f"[__import__('time').sleep(.02), {n}]") for n in range(9)]
+        cancelled = [number for number in range(1, 9, 2) if futures[number].cancel()]
+        for number, future in enumerate(futures):
+            if number in cancelled:
+                assert future.cancelled()
+            else:
+                assert future.result(LIMIT) == [None, number]
+    assert cancelled
 
 
 def test_shutting_down_finishes_what_is_queued() -> None:

@@ -25,7 +25,13 @@ from rustassistant.transfer.audit import DONE, INTERRUPTED, Audit
 from rustassistant.transfer.encoding import Batch, Terms, encode_partition, unpack_batch
 from rustassistant.transfer.flow import Answer, answers
 from rustassistant.transfer.looking import Looking
-from rustassistant.transfer.plan import Options, check_room, choose_dictionaries, executor_for
+from rustassistant.transfer.plan import (
+    Options,
+    check_room,
+    choose_dictionaries,
+    executor_for,
+    likeness,
+)
 from rustassistant.transfer.report import (
     Cancelled,
     Progress,
@@ -93,7 +99,9 @@ class _Run:
         all_is_read = options.distrusts_stamps or not self._destination.info().size
         with self._destination.writer(options.rules) as writer:
             # Workers that are sure to be needed start while this process trains dictionaries.
-            executor, window = executor_for(options, survey.total, at_once=all_is_read)
+            executor, window = executor_for(
+                options, survey.total, at_once=all_is_read, kind_of=likeness
+            )
             try:
                 dictionaries = choose_dictionaries(survey, writer, options)
                 terms = Terms(

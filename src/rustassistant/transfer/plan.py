@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
 
 from rustassistant.codec import (
     MIN_SAMPLES,
@@ -17,7 +18,7 @@ from rustassistant.codec import (
 )
 from rustassistant.errors import OutOfSpaceError, UsageError
 from rustassistant.levels import DEFAULT_LEVEL
-from rustassistant.stores.base import Destination, Found, Survey, Writer
+from rustassistant.stores.base import Destination, Found, Partition, Survey, Writer
 from rustassistant.stores.outcomes import Rules
 from rustassistant.transfer.selection import ALL, Selection
 from rustassistant.transfer.workers import InlineExecutor, WorkerPool
@@ -73,20 +74,33 @@ def check_jobs(jobs: int | None) -> int | None:
     return jobs
 
 
-def executor_for(options: Options, total: int, *, at_once: bool = False) -> tuple[Executor, int]:
+def executor_for(
+    options: Options,
+    total: int,
+    *,
+    at_once: bool = False,
+    kind_of: Callable[[Partition], int] | None = None,
+) -> tuple[Executor, int]:
     """Something to run partitions in, and how many of them to keep under way at once.
 
-    Workers start when they are needed, or ``at_once``.
+    Workers start when they are needed, or ``at_once``. Partitions of one kind go to one worker, if
+    ``kind_of`` tells them apart.
     """
     jobs = options.jobs
     if jobs is None:
         jobs = 1 if total < _POOL_PAYS_FROM else _available_cpus()
     if jobs <= 1:
         return InlineExecutor(), 1
-    pool = WorkerPool(jobs)
+    pool = WorkerPool(jobs, kind_of)
     if at_once:
         pool.start()
     return pool, _WINDOW * jobs
+
+
+def likeness(partition: Partition) -> int:
+    """The same for partitions of copies, as clones of a repository are: who has compressed the
+    results of one remembers them."""
+    return crc32(f"{partition.folder.cache_type}/{partition.names[0]}".encode("utf-8", "replace"))
 
 
 def _available_cpus() -> int:

@@ -12,7 +12,6 @@ import fcntl
 import gc
 import os
 import pickle
-import queue
 import signal
 import struct
 import subprocess
@@ -23,13 +22,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import lru_cache
-from typing import IO, Any, Final, NamedTuple, ParamSpec, TypeVar, cast
+from typing import IO, Any, Final, ParamSpec, TypeVar, cast
 
 from rustassistant.errors import (
     RustAssistantError,
     WorkerDiedError,
     WorkersUnavailableError,
 )
+from rustassistant.transfer.calls import Call, Calls
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -55,14 +55,6 @@ class InlineExecutor(Executor):
         return future
 
 
-class _Call(NamedTuple):
-    """What a worker is to do, pickled; ``function`` is the same object for as long as it is one."""
-
-    future: Future[Any]
-    function: bytes
-    arguments: bytes
-
-
 class WorkerPool(Executor):
     """So many worker processes at most, started as calls need them; one thread each to feed it.
 
@@ -72,10 +64,14 @@ class WorkerPool(Executor):
     started in its place. Where none can be started, every call fails with
     WorkersUnavailableError. While there are calls enough for all, a worker finds its next one in
     its pipe, and need not wait for this process to get round to it.
+
+    ``kind_of`` tells from its arguments what kind a call is of, by a number: calls of one kind go
+    to one worker, unless another has nothing else to do.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+    def __init__(self, workers: int, kind_of: Callable[..., int] | None = None) -> None:
+        self._calls = Calls(workers)
+        self._kind_of = kind_of
         self._function: tuple[object, bytes] = (None, b"")
         self._cancels = False
         self._closing = threading.Lock()
@@ -91,21 +87,24 @@ class WorkerPool(Executor):
                 self._add_worker()
 
     def _add_worker(self) -> None:
-        name = f"worker-{len(self._threads)}"
-        thread = threading.Thread(target=self._feed, name=name, daemon=True)
+        number = len(self._threads)
+        thread = threading.Thread(
+            target=self._feed, args=(number,), name=f"worker-{number}", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a call for the next free worker. All of it must be picklable."""
         arguments = pickle.dumps((args, kwargs), pickle.HIGHEST_PROTOCOL)
+        kind = 0 if self._kind_of is None else self._kind_of(*args)
         future: Future[_T] = Future()
         with self._closing:
             if self._closed:
                 raise RuntimeError("the pool has been shut down")
             if fn is not self._function[0]:
                 self._function = (fn, pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
-            self._calls.put(_Call(future, self._function[1], arguments))
+            self._calls.put(Call(future, self._function[1], arguments, kind))
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
                 self._add_worker()
         return future
@@ -116,46 +115,25 @@ class WorkerPool(Executor):
             self._closed = True
         if cancel_futures:
             self._cancels = True
-            self._cancel_queued()
-        for _ in self._threads:
-            self._calls.put(None)
+            self._calls.cancel()
+        self._calls.close()
         if wait:
             for thread in self._threads:
                 thread.join()
 
-    def _cancel_queued(self) -> None:
-        while True:
-            try:
-                call = self._calls.get_nowait()
-            except queue.Empty:
-                return
-            if call is not None:
-                call.future.cancel()
-
-    def _feed(self) -> None:
+    def _feed(self, number: int) -> None:
         worker: _Worker | WorkersUnavailableError | None = _start()
-        while (call := self._calls.get()) is not None:
+        while (call := self._calls.take(number)) is not None:
             calls = deque([call])
             while calls:
-                if len(calls) == 1 and (further := self._further()) is not None:
+                if len(calls) == 1 and (further := self._calls.take_further(number)) is not None:
                     calls.append(further)
                 worker = self._answer_first(calls, worker or _start())
         if isinstance(worker, _Worker):
             worker.stop()
 
-    def _further(self) -> _Call | None:
-        """A call for a worker that is at another, where there are enough for all of them."""
-        if self._calls.qsize() < self._most:
-            return None
-        with suppress(queue.Empty):
-            call = self._calls.get_nowait()
-            if call is not None:
-                return call
-            self._calls.put(None)  # who has nothing to do ends with it
-        return None
-
     def _answer_first(
-        self, calls: deque[_Call], worker: _Worker | WorkersUnavailableError
+        self, calls: deque[Call], worker: _Worker | WorkersUnavailableError
     ) -> _Worker | WorkersUnavailableError | None:
         """Answer the first of some calls, while the next waits where the worker finds it.
 
@@ -222,7 +200,7 @@ class _Worker:
             process_group=0,
         )
         self._function = b""
-        self._sent: deque[_Call] = deque()
+        self._sent: deque[Call] = deque()
         for pipe in (self._process.stdin, self._process.stdout):
             _widen(self._pipe(pipe))
         self._room = _pipe_size(self._pipe(self._process.stdin)) // 2
@@ -231,11 +209,11 @@ class _Worker:
         """Wait until it has started; False if it never will."""
         return self._pipe(self._process.stdout).read(len(_READY)) == _READY
 
-    def has(self, call: _Call) -> bool:
+    def has(self, call: Call) -> bool:
         """Whether a call was sent, and has no answer yet."""
         return call in self._sent
 
-    def send(self, calls: Iterable[_Call]) -> None:
+    def send(self, calls: Iterable[Call]) -> None:
         """Send the first of some calls, and of the others those that can wait in the pipe.
 
         Raises OSError if the worker is gone.
