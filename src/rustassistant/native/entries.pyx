@@ -156,7 +156,7 @@ cdef bint find_fields(
 
 
 cdef inline unsigned char _half(unsigned char digit) noexcept nogil:
-    return digit - 0x30 if digit <= 0x39 else digit - 0x57
+    return (digit & 0xF) + 9 * (digit >> 6)  # letters have the bit 0x40, and 1 is A
 
 
 cdef void unhex(Span span, unsigned char* room) noexcept nogil:

@@ -4,16 +4,28 @@
 
 from libc.string cimport memcpy
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define bytes_before(special) (__builtin_ctzll(special) / 8)
+    #else
+    #define bytes_before(special) 0  /* where that is not known, they are looked at one by one */
+    #endif
+    """
+    int bytes_before(uint64_t special) nogil
+
 cdef enum:
     DEEPEST = 100  # far less than what is refused: what lies deeper, the general reader counts
     DIGITS = 18  # as many as always fit into 64 bits
 
+cdef bint[256] IS_SMALL_HEX = [chr(byte) in "0123456789abcdef" for byte in range(256)]
 cdef uint64_t EVERY = 0x0101010101010101
 cdef uint64_t HIGH = 0x8080808080808080
 
 
-cdef inline bint _is_special(uint64_t eight) noexcept nogil:
-    """Whether a byte of eight is no plain ASCII in a string: control, quote, backslash, or other.
+cdef inline uint64_t _special(uint64_t eight) noexcept nogil:
+    """The highest bit of each byte that is no plain ASCII in a string: control, quote, backslash,
+    or other; and perhaps that of bytes above one of these.
 
     The test for bytes below some value is from Sean Eron Anderson's "Bit Twiddling Hacks".
     """
@@ -24,7 +36,7 @@ cdef inline bint _is_special(uint64_t eight) noexcept nogil:
         | (quotes - EVERY) & ~quotes
         | (slashes - EVERY) & ~slashes
     )
-    return ((below | eight) & HIGH) != 0
+    return (below | eight) & HIGH
 
 
 cdef inline bint _goes_on(unsigned char byte) noexcept nogil:
@@ -71,12 +83,14 @@ cdef Text _escape(Text at) noexcept nogil:
 
 cdef Text _string(Text at, Text end) noexcept nogil:
     """The quote that ends a string, from its first byte on."""
-    cdef uint64_t eight
+    cdef uint64_t eight, special
     cdef unsigned char byte
     while at != NULL:
         while end - at >= 8:
             memcpy(&eight, at, 8)
-            if _is_special(eight):
+            special = _special(eight)
+            if special:
+                at += bytes_before(special)
                 break
             at += 8
         byte = at[0]
@@ -256,7 +270,7 @@ cdef Text hex_digits(Text at, int digits, Span* span) noexcept nogil:
     at += 1
     span.start = at
     while digits:
-        if not _is_hex(at[0]) or 0x41 <= at[0] <= 0x46:
+        if not IS_SMALL_HEX[at[0]]:
             return NULL
         at += 1
         digits -= 1
