@@ -26,9 +26,9 @@ from rustassistant.transfer.workers import InlineExecutor, WorkerPool
 _POOL_PAYS_FROM: Final = 3_000
 """Entries that this process reads in about the time that a pool takes to start."""
 
-_WINDOW: Final = 8
+_WINDOW: Final = 16
 """Partitions under way for each worker: enough to go on with while a commit waits for the disk.
-What comes of one is some 300 KiB."""
+What comes of one is some 100 KiB, of one with long results 300."""
 
 _SAMPLE_BYTES: Final = 16 * 2**10
 """Of a long result the beginning will do: samples are held in memory."""

@@ -36,7 +36,7 @@ from rustassistant.stores.outcomes import Failure, Problem
 
 PARTITION_FILES: Final = 512
 """Large enough that handing a partition to a worker costs little beside reading it, small enough
-that a dozen of them in flight take a few MiB."""
+that some dozens of them in flight take a few MiB."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAMPLES_PER_TYPE: Final = 1200
