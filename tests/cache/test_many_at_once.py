@@ -22,7 +22,9 @@ import pytest
 
 from rustassistant import AnalysisCache, CacheMigrator
 from rustassistant.cache.serving import Served
+from rustassistant.stores.live import Answer, Wanted
 from rustassistant.stores.sqlite import SqliteStore
+from rustassistant.stores.sqlite.serving.live_reader import LiveReader
 from support import Cache
 
 SET: dict[str, Any] = {
@@ -237,6 +239,31 @@ def test_hundred_threads_read_at_once(cache: AnalysisCache) -> None:
     with ThreadPoolExecutor(100) as threads:
         list(threads.map(read, range(100)))
     assert cache.statistics().hits == 20_000
+
+
+def test_a_lookup_whose_disk_does_not_answer_holds_up_no_other(
+    cache: AnalysisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set(**SET, result=1)
+    cache.set(**(SET | {"content": "slow"}), result=2)
+    reads, answers, found = threading.Event(), threading.Event(), LiveReader._found
+
+    def slow(reader: LiveReader, wanted: Wanted) -> Answer | None:
+        if wanted.file_hash == hashlib.sha256(b"slow").digest():
+            reads.set()
+            assert answers.wait(60)
+        return found(reader, wanted)
+
+    monkeypatch.setattr(LiveReader, "_found", slow)
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(cache.get, type="docs", content="slow")
+        try:
+            assert reads.wait(60)
+            others = [cache.get(**ASKED) for _ in range(3)]
+            assert not late.done()
+        finally:
+            answers.set()
+        assert [one and one.result for one in (late.result(60), *others)] == [2, 1, 1, 1]
 
 
 def test_threads_that_set_at_once_lose_nothing(cache: AnalysisCache) -> None:

@@ -46,6 +46,11 @@ _COUNT_SECONDS: Final = 0.05
 _LOG_BYTES: Final = 4 * 2**20
 """The log's size from which it is folded into the database after an entry was set."""
 
+_TURN_SECONDS: Final = 0.1
+"""How long a lookup lets those of other threads go first: what it reads is mostly in memory, and
+threads that take Python's lock from each other in the midst of it take three times as long. Where
+the disk is that slow, they wait for it together."""
+
 _REPLACED_CHECK_NS: Final = 10**9
 """How often it is looked whether another file lies there now."""
 
@@ -90,6 +95,7 @@ class SqliteLive:
         self._encoders = Encoders()
         self._jobs: deque[_Job] = deque()
         self._turn = threading.Lock()
+        self._looking_up = threading.Lock()
         self._next_check = 0
 
     def lookup(self, wanted: Wanted) -> Answer | None:
@@ -101,10 +107,21 @@ class SqliteLive:
             self._next_check = now + _REPLACED_CHECK_NS
             if self._sessions.renew_if_replaced():
                 self._memory.clear()
+        is_its_turn = self._looking_up.acquire(timeout=_TURN_SECONDS)
+        try:
+            answer = self._stored_answer(wanted)
+        finally:
+            if is_its_turn:
+                self._looking_up.release()
+        if waiting is None:
+            return answer
+        return max((waiting, answer or waiting), key=wanted.rank)
+
+    def _stored_answer(self, wanted: Wanted) -> Answer | None:
         try:
             reader = self._sessions.take()
         except NotFoundError:
-            return waiting
+            return None
         try:
             answer = self._memory.lookup(reader, wanted)
         except DamagedError:
@@ -115,9 +132,7 @@ class SqliteLive:
             with errors_named(self.path):
                 raise
         self._sessions.give_back(reader)
-        if waiting is None:
-            return answer
-        return max((waiting, answer or waiting), key=wanted.rank)
+        return answer
 
     def _waiting(self, wanted: Wanted) -> Answer | None:
         found = [
