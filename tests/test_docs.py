@@ -165,9 +165,13 @@ def test_sql_on_the_readme_runs(at_home: Path) -> None:
 def test_architecture_names_only_rooms_that_there_are_and_all_of_them() -> None:
     page = text_of(ROOT / "docs" / "architecture.md")
     ((_, picture),) = [block for block in FENCE.findall(page) if "src/rustassistant/" in block[1]]
-    shown = set(re.findall(r"\w+\.py", picture))
-    sources = (ROOT / "src" / "rustassistant").rglob("*.py")
-    rooms = {path.name for path in sources if not path.name.startswith("__")}
+    shown = set(re.findall(r"\w+\.pyx?\b", picture))
+    sources = (ROOT / "src" / "rustassistant").rglob("*.py*")
+    rooms = {
+        path.name
+        for path in sources
+        if path.suffix in {".py", ".pyx"} and not path.name.startswith("__")
+    }
     command_line = {path.name for path in sources_of_the_command_line()}
     assert shown <= rooms
     assert rooms - command_line <= shown

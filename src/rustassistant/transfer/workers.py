@@ -299,8 +299,10 @@ def serve() -> None:
         while True:
             function = _receive(calls) or function  # nothing: the one of the call before
             _send(answers, _answer(function, _receive(calls)))
-    except (EOFError, BrokenPipeError):
-        os._exit(0)  # nobody waits for anything any more, but for the end
+    except EOFError:
+        gc.freeze()  # nothing that is left needs to be looked through
+    except BrokenPipeError:
+        os._exit(0)  # from 3.13 on, Python complains of what cannot be flushed at exit
 
 
 @lru_cache(maxsize=1)
