@@ -136,6 +136,24 @@ def test_more_than_is_read_ahead_comes_in_its_order(tmp_path: Path) -> None:
     assert 1_000 < check(cache.root, TERMS[1]) < 1_100
 
 
+def test_records_larger_than_the_room_that_is_kept_come_whole(tmp_path: Path) -> None:
+    cache, chance = Cache(tmp_path / "repos"), random.Random(2)
+    for number in range(3):
+        file = cache.add(f"{number}", content=b"%d" % number, result=chance.randbytes(10**6).hex())
+        file.write_bytes(file.read_bytes() + b"\n")  # kept as a whole, and a result besides
+    cache.add("x.rs", cache_type="todos", result=1)
+    for file in cache.root.rglob("*.json"):
+        os.utime(file, ns=(10**18, 10**18))
+    partitions = [
+        one for one in JsonTree(cache.root).partitions() if not isinstance(one, Failure | Problem)
+    ]
+    assert len(partitions) == 2
+    expected = in_python(lambda: b"".join(encoded(TERMS[0], one) for one in partitions))
+    packed = msgspec.msgpack.encode(TERMS[0])
+    for _ in range(2):  # by one packer
+        assert b"".join(encode_partition(packed, one) for one in partitions) == expected
+
+
 def test_a_packer_that_failed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path / "repos")
     for number in range(20):

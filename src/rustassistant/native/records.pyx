@@ -28,6 +28,7 @@ cdef extern from "Python.h":
 cdef enum:
     AHEAD = 1024 * 1024  # bytes of files; of compressing, all together is quicker
     FILES_AHEAD = 512
+    KEPT = 4 * 1024 * 1024  # bytes of room: few partitions need more, and it is not for good
     COLUMNS = 18  # of a record
     SEALED = 11  # of these and the type, with which they begin
     HASH_BYTES = 32
@@ -133,6 +134,9 @@ cdef class Packer:
         cdef Out start, at
         self._names.clear()
         self._count = self._used = self._packed_size = self._records = self.size = 0
+        if self._room > KEPT:
+            PyMem_Free(self._packed)
+            self._packed, self._room = NULL, 0
         start = self._room_for(len(kind) + 2 * HEAD)
         at = _put_text_of(put_array(start, SEALED), kind)
         self._head = self._crc32(PyBytes_FromStringAndSize(<char*>start, at - start))
