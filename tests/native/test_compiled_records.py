@@ -35,7 +35,7 @@ TERMS: Final = (
 
 
 def encoded(terms: Terms, partition: Partition) -> bytes:
-    encoding._own.packed = b""  # no result is remembered
+    encoding.forget_terms()  # no result is remembered
     return encode_partition(msgspec.msgpack.encode(terms), partition)
 
 
@@ -162,7 +162,7 @@ def test_a_packer_that_failed_begins_anew(tmp_path: Path, monkeypatch: pytest.Mo
     assert not isinstance(partition, Failure | Problem)
     expected = encoded(TERMS[0], partition)
     packed = msgspec.msgpack.encode(TERMS[0])
-    encoding._own.packed = b""
+    encoding.forget_terms()
     with monkeypatch.context() as patched:
         patched.setattr(codec, "stated_usage", fails_at_last)
         with pytest.raises(MemoryError):

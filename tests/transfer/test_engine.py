@@ -4,14 +4,18 @@ import os
 import random
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import msgspec
 import pytest
 
+from rustassistant.codec import Encoder
 from rustassistant.entry import Entry
 from rustassistant.entry_json import render
 from rustassistant.errors import (
@@ -20,15 +24,17 @@ from rustassistant.errors import (
     OutOfSpaceError,
     RustAssistantError,
 )
-from rustassistant.stores.base import Destination, Found
+from rustassistant.stores.base import Destination, Found, Taker
 from rustassistant.stores.json_tree import JsonTree
 from rustassistant.stores.json_tree import store as json_store
 from rustassistant.stores.json_tree.reading import read_file
 from rustassistant.stores.json_tree.store import JsonPartition
 from rustassistant.stores.memory import MemoryStore
+from rustassistant.stores.outcomes import Failure
 from rustassistant.stores.sqlite import SqliteStore, connection
 from rustassistant.stores.sqlite.writer import SqliteWriter
-from rustassistant.transfer import engine, workers
+from rustassistant.transfer import encoding, engine, workers
+from rustassistant.transfer.encoding import Terms, encode_partition
 from rustassistant.transfer.engine import transfer
 from rustassistant.transfer.plan import Options
 from rustassistant.transfer.report import Progress
@@ -759,3 +765,72 @@ def test_progress_ends_at_the_total_where_the_last_file_killed_its_worker(deadly
     told: list[Progress] = []
     transfer(JsonTree(deadly.root), MemoryStore(), options=TWO, progress=told.append)
     assert (told[-1].done, told[-1].total, told[-1].failed) == (21, 21, 1)
+
+
+# --- Nothing vanishes on the way.
+
+
+@pytest.fixture
+def loses_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Whoever reads a partition gets all of it but one entry."""
+    read = JsonPartition.read
+
+    def lossy(partition: JsonPartition, taker: Taker | None = None) -> Iterator[Found | Failure]:
+        yield from list(read(partition))[1:]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JsonPartition, "read", lossy)
+        yield patched
+
+
+def test_an_entry_that_is_lost_on_its_way_stops_the_run(
+    tmp_path: Path, database: Path, loses_one: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "repos")
+    for number in range(5):
+        cache.add(f"src/{number}.rs", content=b"%d" % number)
+    with pytest.raises(RustAssistantError, match="of 5 entries 4 came back"):
+        transfer(JsonTree(cache.root), SqliteStore(database), options=ONE)
+    assert entries_in(database) == 0
+    loses_one.undo()
+    assert transfer(JsonTree(cache.root), SqliteStore(database)).outcomes.migrated == 5
+
+
+def test_an_entry_that_is_not_compared_stops_the_comparison(
+    tmp_path: Path, database: Path, loses_one: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "repos")
+    cache.add()
+    source, destination = JsonTree(cache.root), SqliteStore(database)
+    lossy = JsonPartition.read
+    loses_one.undo()
+    transfer(source, destination, options=ONE)
+    loses_one.setattr(JsonPartition, "read", lossy)
+    with pytest.raises(RustAssistantError, match="of 1 entries 0 came back"):
+        compare(source, destination, options=ONE)
+    loses_one.undo()
+    assert compare(source, destination, options=ONE).compared == 1
+
+
+# --- Encoders.
+
+
+def test_threads_that_migrate_share_no_encoder_and_keep_none(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "repos")
+    cache.add()
+    [partition] = JsonTree(cache.root).partitions()
+    assert isinstance(partition, JsonPartition)
+    packed = msgspec.msgpack.encode(Terms(3, []))
+    both, encoders = threading.Barrier(2), list[Encoder]()
+
+    def encode() -> None:
+        encode_partition(packed, partition)
+        encoders.append(encoding._own.encoder)
+        both.wait(60)
+        transfer(JsonTree(cache.root), MemoryStore(), options=ONE)
+        assert not hasattr(encoding._own, "encoder")
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(encode) for _ in range(2)]:
+            done.result(60)
+    assert encoders[0] is not encoders[1]

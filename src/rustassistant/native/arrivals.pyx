@@ -15,7 +15,7 @@ from libc.string cimport memcmp
 from rustassistant.native.entries cimport bytes_of, str_of
 from rustassistant.native.msgpack cimport take_array
 from rustassistant.native.packed cimport Record, past_any, past_record
-from rustassistant.native.values cimport Span, Text
+from rustassistant.native.values cimport Span, Text, length_of
 
 cdef enum:
     GROUPS = 64
@@ -117,10 +117,6 @@ cdef class _Totals:
         return 0
 
 
-cdef inline Py_ssize_t _length(Span span) noexcept nogil:
-    return span.stop - span.start
-
-
 cdef inline object _int_of(int64_t value, bint is_nil):
     return None if is_nil else value
 
@@ -138,7 +134,7 @@ cdef object _file_with(list rows, size):
 
 
 cdef inline Py_ssize_t _byte_of(Text digest) noexcept nogil:
-    """Where `sqlite.owners.Prefixes` has the bit of a digest."""
+    """Where `sqlite.owners` has the bit of a digest."""
     return digest[0] << 13 | digest[1] << 5 | digest[2] >> 3
 
 
@@ -246,7 +242,7 @@ cdef class Arriving:
         return next_entry
 
     cdef bint _is_of_known_producer(self, const Record* record) except -1:
-        cdef Py_ssize_t size = _length(record.request)
+        cdef Py_ssize_t size = length_of(record.request)
         if (
             self._request is not None
             and PyBytes_GET_SIZE(self._request) == size
@@ -307,7 +303,7 @@ cdef class Arriving:
         if owner == entry:
             owner = None
             result = bytes_of(record.result)
-            stored = _length(record.result)
+            stored = length_of(record.result)
             if self._prefixes is not None:
                 PyByteArray_AS_STRING(self._prefixes)[_byte_of(record.digest.start)] |= (
                     1 << (record.digest.start[2] & 7)

@@ -5,6 +5,9 @@ from libc.stdint cimport int64_t
 
 from rustassistant.native.values cimport Scan, Span, Text
 
+cdef enum:
+    HASH_BYTES = 32
+
 
 cdef struct Fields:
     Span file_path

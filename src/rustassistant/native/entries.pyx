@@ -14,7 +14,6 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from rustassistant.native.values cimport after, hex_digits, integer, plain, value
 
 cdef enum:
-    HASH_BYTES = 32
     KEY_DIGITS = 32
 
 

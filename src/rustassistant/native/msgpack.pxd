@@ -108,7 +108,7 @@ cdef inline Text take_number(Text at, Text end, int size, uint64_t* value) noexc
 
 cdef inline Text take_int(Text at, Text end, int64_t* value) noexcept nogil:
     """Past a number, if it fits into 64 bits with a sign."""
-    cdef uint64_t number
+    cdef uint64_t number = 0
     cdef int kind, bits
     if at == NULL or at == end:
         return NULL
@@ -128,14 +128,21 @@ cdef inline Text take_int(Text at, Text end, int64_t* value) noexcept nogil:
     return NULL if value[0] < 0 else at
 
 
-cdef inline Text take_if_any(Text at, Text end, int64_t* value, bint* is_nil) noexcept nogil:
-    """Past a number, or nil."""
-    is_nil[0] = at != NULL and at != end and at[0] == 0xC0
-    return at + 1 if is_nil[0] else take_int(at, end, value)
-
-
 cdef inline Text take_nil(Text at, Text end) noexcept nogil:
     return at + 1 if at != NULL and at != end and at[0] == 0xC0 else NULL
+
+
+cdef inline Text take_if_any(Text at, Text end, int64_t* value, bint* is_nil) noexcept nogil:
+    """Past a number, or nil."""
+    cdef Text behind = take_nil(at, end)
+    is_nil[0] = behind != NULL
+    return behind if is_nil[0] else take_int(at, end, value)
+
+
+cdef inline Text take_nothing(Text at, Text end, Span* span) noexcept nogil:
+    """Past nil: a span that is nowhere."""
+    span.start = NULL
+    return take_nil(at, end)
 
 
 cdef inline Text take_sized(Text at, Text end, int first, int count, Span* span) noexcept nogil:
@@ -161,11 +168,8 @@ cdef inline Text take_bytes(Text at, Text end, Span* span) noexcept nogil:
 
 
 cdef inline Text take_bytes_if_any(Text at, Text end, Span* span) noexcept nogil:
-    """Past bytes, or past nil, which are nowhere."""
-    if at != NULL and at != end and at[0] == 0xC0:
-        span.start = NULL
-        return at + 1
-    return take_bytes(at, end, span)
+    cdef Text behind = take_nothing(at, end, span)
+    return take_bytes(at, end, span) if behind == NULL else behind
 
 
 cdef inline Text take_text(Text at, Text end, Span* span) noexcept nogil:
@@ -177,15 +181,13 @@ cdef inline Text take_text(Text at, Text end, Span* span) noexcept nogil:
 
 
 cdef inline Text take_text_if_any(Text at, Text end, Span* span) noexcept nogil:
-    if at != NULL and at != end and at[0] == 0xC0:
-        span.start = NULL
-        return at + 1
-    return take_text(at, end, span)
+    cdef Text behind = take_nothing(at, end, span)
+    return take_text(at, end, span) if behind == NULL else behind
 
 
 cdef inline Text take_array(Text at, Text end, int64_t* count) noexcept nogil:
     """Past the head of an array."""
-    cdef uint64_t number
+    cdef uint64_t number = 0
     if at == NULL or at == end:
         return NULL
     if 0x90 <= at[0] < 0xA0:

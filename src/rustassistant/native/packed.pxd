@@ -5,6 +5,9 @@ from libc.stdint cimport int64_t
 
 from rustassistant.native.values cimport Span, Text
 
+cdef enum:
+    COLUMNS = 18  # of a record
+
 
 cdef struct Record:  # as `rustassistant.records.Record`, without ``original``
     Span file_path

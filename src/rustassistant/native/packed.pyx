@@ -8,19 +8,18 @@ from rustassistant.native.msgpack cimport (
 )
 
 cdef enum:
-    COLUMNS = 18  # of a record
     DIGEST_BYTES = 16  # as in codec
 
 
 cdef Text _usage(Text at, Text end, Record* record) noexcept nogil:
     cdef int64_t count
-    record.has_usage = False
-    if at != NULL and at != end and at[0] == 0xC0:
-        return at + 1
+    cdef Text behind = take_nil(at, end)
+    record.has_usage = behind == NULL
+    if behind != NULL:
+        return behind
     at = take_array(at, end, &count)
     if count != 2:
         return NULL
-    record.has_usage = True
     return take_int(take_int(at, end, &record.input_tokens), end, &record.output_tokens)
 
 

@@ -17,7 +17,7 @@ from libc.string cimport memcmp, memcpy
 
 from rustassistant.native.entries cimport bytes_of, find_fields, str_of, unhexed
 from rustassistant.native.files cimport stamp_of
-from rustassistant.native.values cimport Text
+from rustassistant.native.values cimport Text, length_of
 
 
 cdef extern from "Python.h":
@@ -87,14 +87,10 @@ cdef bint is_fresh(timespec changed, int64_t now) noexcept nogil:
     )
 
 
-cdef inline Py_ssize_t _length(Span span) noexcept nogil:
-    return span.stop - span.start
-
-
 cdef inline char* _put(char* at, Span span) noexcept nogil:
     """Write some text and a colon, and go on behind them."""
-    memcpy(at, span.start, _length(span))
-    at += _length(span)
+    memcpy(at, span.start, length_of(span))
+    at += length_of(span)
     at[0] = 0x3A
     return at + 1
 
@@ -108,7 +104,7 @@ cdef bint has_its_key(Fields* fields, sha256):
     if fields.cache_key.start == NULL:
         return True
     digits = snprintf(version, sizeof(version), "%lld", <long long>fields.schema_version)
-    length = _length(fields.file_hash) + _length(fields.model) + _length(fields.prompt_hash)
+    length = length_of(fields.file_hash) + length_of(fields.model) + length_of(fields.prompt_hash)
     text = PyBytes_FromStringAndSize(NULL, length + 3 + digits)
     at = _put(PyBytes_AS_STRING(text), fields.file_hash)
     at = _put(at, fields.model)
@@ -123,7 +119,7 @@ cdef int is_usual_name(const char* name, Py_ssize_t length, Span file_path) noex
 
     Less than zero if that is for Python to tell, which knows how names are encoded.
     """
-    cdef bint is_usual = length == _length(file_path) + 5 and memcmp(
+    cdef bint is_usual = length == length_of(file_path) + 5 and memcmp(
         name + length - 5, b".json", 5
     ) == 0
     cdef Text at = file_path.start

@@ -10,15 +10,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcmp
 
-from rustassistant.native.entries cimport Fields, bytes_of, find_fields, unhex
+from rustassistant.native.entries cimport HASH_BYTES, Fields, bytes_of, find_fields, unhex
 from rustassistant.native.files cimport Status, stamp_of
 from rustassistant.native.msgpack cimport (
     HEAD, Out, int64_t, memcpy, put_array, put_bytes, put_if_any, put_int, put_nil, put_text
 )
+from rustassistant.native.packed cimport COLUMNS
 from rustassistant.native.reading cimport (
     LARGEST, has_its_key, is_fresh, is_usual_name, read_file
 )
-from rustassistant.native.values cimport Span
+from rustassistant.native.values cimport Span, length_of
 
 
 cdef extern from "Python.h":
@@ -29,9 +30,7 @@ cdef enum:
     AHEAD = 1024 * 1024  # bytes of files; of compressing, all together is quicker
     FILES_AHEAD = 512
     KEPT = 4 * 1024 * 1024  # bytes of room: few partitions need more, and it is not for good
-    COLUMNS = 18  # of a record
     SEALED = 11  # of these and the type, with which they begin
-    HASH_BYTES = 32
 
 cdef int64_t SIGN = 1 << 31
 
@@ -40,10 +39,6 @@ cdef struct Taken:  # a file that is read
     int64_t size
     int64_t stamp
     bint is_fresh
-
-
-cdef inline Py_ssize_t _length(Span span) noexcept nogil:
-    return span.stop - span.start
 
 
 cdef inline Out _put_text_of(Out at, bytes text):
@@ -204,7 +199,7 @@ cdef class Packer:
     cdef bint _is_of_type(self, Span span):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(self._cache_type)
         return (
-            _length(span) == size
+            length_of(span) == size
             and memcmp(span.start, PyBytes_AS_STRING(self._cache_type), size) == 0
         )
 
@@ -242,9 +237,9 @@ cdef class Packer:
 
     cdef Py_ssize_t _most_bytes(self, const Fields* fields, bytes frame, bytes name):
         cdef Py_ssize_t most = (COLUMNS + 4) * HEAD + HASH_BYTES + self._digest_bytes + len(frame)
-        most += _length(fields.file_path) + _length(fields.provider) + _length(fields.model)
+        most += length_of(fields.file_path) + length_of(fields.provider) + length_of(fields.model)
         if fields.cache_key.start != NULL:
-            most += _length(fields.prompt_hash)
+            most += length_of(fields.prompt_hash)
         return most if name is None else most + len(name)
 
     cdef int _count_in(self, Py_ssize_t packed, int64_t size) except -1:
@@ -267,7 +262,7 @@ cdef class Packer:
         self, Out at, const Taken* taken, bytes frame, bytes digest, bytes name
     ) except NULL:
         at = _put_object(_put_object(at, frame), digest)
-        at = put_int(at, _length(taken.fields.result))
+        at = put_int(at, length_of(taken.fields.result))
         at = put_if_any(at, self._dictionary_id)
         at = put_nil(at)  # none is kept as a whole
         return put_nil(at) if name is None else _put_object(at, name)

@@ -21,6 +21,10 @@ cdef struct Scan:
     unsigned char* out  # where the next byte of the result goes, without white space
 
 
+cdef inline Py_ssize_t length_of(Span span) noexcept nogil:
+    return span.stop - span.start
+
+
 cdef inline Text after(Text at, const char* expected) noexcept nogil:
     """Past some text that has to stand here."""
     if at == NULL:

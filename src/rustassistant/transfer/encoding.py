@@ -64,6 +64,11 @@ def _unpacked(packed: bytes) -> tuple[Terms, Encoder]:
     return _own.terms, _own.encoder
 
 
+def forget_terms() -> None:
+    """Let go of this thread's encoder, which holds some MiB, at the end of a run."""
+    _own.__dict__.clear()
+
+
 def encode_partition(packed_terms: bytes, partition: Partition) -> bytes:
     """A worker's task: a partition read and encoded, packed as a `Batch`."""
     terms, encoder = _unpacked(packed_terms)

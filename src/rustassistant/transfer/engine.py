@@ -22,8 +22,14 @@ from rustassistant.stores.base import (
 )
 from rustassistant.stores.outcomes import Failure, Outcome, Problem
 from rustassistant.transfer.audit import DONE, INTERRUPTED, Audit
-from rustassistant.transfer.encoding import Batch, Terms, encode_partition, unpack_batch
-from rustassistant.transfer.flow import Answer, answers
+from rustassistant.transfer.encoding import (
+    Batch,
+    Terms,
+    encode_partition,
+    forget_terms,
+    unpack_batch,
+)
+from rustassistant.transfer.flow import Answer, answers, check_told
 from rustassistant.transfer.looking import Looking
 from rustassistant.transfer.plan import (
     Options,
@@ -114,6 +120,7 @@ class _Run:
                 finished = self._move(writer, packed, executor, window, cancelled)
             finally:
                 executor.shutdown(cancel_futures=True)
+                forget_terms()
             self._audit.write(writer, report, DONE if finished else INTERRUPTED)
         if not finished:  # only now: leaving the writer has committed what was put
             raise InterruptedRunError(
@@ -165,6 +172,8 @@ class _Run:
         report, folder = self._report, answer.partition.folder
         batch = unpack_batch(answer.message)
         records = PackedRecords(bytes(batch.records))
+        told = len(records) + len(batch.failures) + batch.unchanged + batch.filtered
+        check_told(answer.partition, told)
         for failure in batch.failures:
             self._fail(failure)
         report.source_size += batch.size

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
-from rustassistant.errors import WorkerDiedError
+from rustassistant.errors import RustAssistantError, WorkerDiedError
 from rustassistant.stores.base import Partition
 from rustassistant.stores.outcomes import Failure, Problem
 
@@ -54,6 +54,19 @@ def answers(
             yield from _next(pending, executor, submit)
     while pending:
         yield from _next(pending, executor, submit)
+
+
+def check_told(partition: Partition, told: int) -> None:
+    """Raise RustAssistantError unless as many entries are told of as a partition has.
+
+    It can't happen, and must not go unnoticed if it does: what is lost here, nobody counts.
+    """
+    count = len(partition.names)
+    if told != count:
+        raise RustAssistantError(
+            f"{partition.label}: of {count} entries {told} came back from being read",
+            hint="This is an error in the program; the source is untouched. Please report it.",
+        )
 
 
 def _next(

@@ -17,7 +17,7 @@ from rustassistant.stores.outcomes import Failure, Problem
 from rustassistant.transfer.checkpoint import Checkpoint, Part, key_of
 from rustassistant.transfer.comparing import Comparer, unpack_compared
 from rustassistant.transfer.digest import Digest
-from rustassistant.transfer.flow import Answer, answers
+from rustassistant.transfer.flow import Answer, answers, check_told
 from rustassistant.transfer.plan import Options, executor_for
 from rustassistant.transfer.report import (
     Cancelled,
@@ -123,6 +123,9 @@ class _Run:
     def _take(self, answer: Answer) -> None:
         outcome = unpack_compared(answer.message)
         comparison, folder = self._comparison, answer.partition.folder
+        if not outcome.as_before:
+            told = outcome.compared + outcome.filtered + len(outcome.failures)
+            check_told(answer.partition, told)
         part = outcome.part
         if self._checkpoint is not None:
             key = key_of(answer.partition)
